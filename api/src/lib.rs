@@ -1,0 +1,1 @@
+//! REST, Temporal gRPC, visibility and metrics over the engine's RPC

@@ -1,0 +1,1 @@
+//! Partition owners: log, checkpoint, timers, dispatch and membership over NATS JetStream

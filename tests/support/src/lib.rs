@@ -1,0 +1,1 @@
+//! Runs a real nats-server and Fermata processes for tests

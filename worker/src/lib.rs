@@ -1,0 +1,1 @@
+//! Rust SDK: workflows, activities, workers and a client over NATS
