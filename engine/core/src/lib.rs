@@ -1,1 +1,1 @@
-//! The rules of durable execution: decide and apply, with no I/O, no clock and no randomness
+//! The rules of durable execution, with no I/O, no clock and no randomness.

@@ -1,0 +1,83 @@
+//! What goes into a decision and what comes out.
+
+use fermata_proto::event::HistoryEvent;
+use fermata_proto::rpc::{Answer, Rejection, Request, Response, TaskReference};
+use fermata_proto::service::{PollWorkflowTaskQueueResponse, RespondWorkflowTaskCompletedResponse};
+use fermata_proto::taskqueue::TaskQueue;
+
+use crate::change::Transition;
+use crate::run::Run;
+
+/// What the owner holds of the addressed workflow id.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct View<'a> {
+    /// The current run, open or closed, if retention has left it.
+    pub current: Option<&'a Run>,
+    /// The addressed run: the one that the input names, else the current one.
+    pub run: Option<&'a Run>,
+}
+
+/// Everything that can move a workflow.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Input {
+    /// All of [`Request`] but what only reads: queries, history and waiting go to the shell.
+    Request(Request),
+    /// [`Run::next_deadline`] is reached.
+    Deadline,
+    /// The answer to an outbox entry. Refusals that call for a repeat never come here: the shell repeats.
+    Delivered { outbox_id: u64, answer: Answer },
+}
+
+/// The outcome of [`crate::decide`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decision {
+    /// In order; at most one for a run. Empty if nothing changes.
+    pub transitions: Vec<Transition>,
+    /// The states after the transitions, in the same order.
+    pub runs: Vec<Run>,
+    /// To be performed when the transitions are durable.
+    pub effects: Vec<Effect>,
+    /// A refusal here comes with transitions: a bad command fails the task and is refused.
+    pub reply: Result<Reply, Rejection>,
+}
+
+/// Something outside that a transition causes. Each may be performed twice.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// To the sticky queue if `queue` is one, else, or if nobody listens there, to the normal queue `queue.normal_name`.
+    DispatchWorkflowTask { task: TaskReference, queue: TaskQueue },
+    DispatchActivityTask { task: TaskReference, queue: String },
+    /// The run's outbox holds a new entry.
+    Deliver { run_id: String, outbox_id: u64 },
+    /// [`Run::visibility`] differs from what was published.
+    PublishVisibility { run_id: String },
+    /// The run and everything stored of it goes.
+    Delete { run_id: String },
+}
+
+/// What the caller hears when the decision is durable.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reply {
+    /// Nobody asked.
+    None,
+    Response(Response),
+    /// A claimed workflow task.
+    WorkflowTask(Box<TaskHandout>),
+    WorkflowTaskCompleted {
+        /// Complete but for `workflow_task`.
+        response: Box<RespondWorkflowTaskCompletedResponse>,
+        workflow_task: Option<Box<TaskHandout>>,
+    },
+    ActivityCompleted { workflow_task: Option<Box<TaskHandout>> },
+}
+
+/// A started workflow task for a worker, but for the history, which the shell keeps, and attached queries.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TaskHandout {
+    pub run_id: String,
+    pub response: PollWorkflowTaskQueueResponse,
+    /// The first event that the worker gets; all that is in history from there on is shown, then `tail`.
+    pub history_from: i64,
+    /// Events of a transient or speculative task, which history does not hold.
+    pub tail: Vec<HistoryEvent>,
+}

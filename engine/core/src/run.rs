@@ -1,0 +1,279 @@
+//! Mutable state: what an owner knows of one run besides its history.
+//!
+//! Built by [`Run::apply`] over transitions and nothing else; live decisions and replay share it, so that both give the
+//! same state byte for byte. An applied event has no way to fail on valid history; what it cannot make sense of is a
+//! broken invariant and panics with both values, which stops that workflow.
+//!
+//! Persisted in checkpoints: field names never change.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fermata_proto::common::{Payload, Payloads, SearchAttributes};
+use fermata_proto::enums::WorkflowExecutionStatus;
+use fermata_proto::event::*;
+use fermata_proto::failure::Failure;
+use fermata_proto::ids::{NamespaceId, WorkflowId};
+use fermata_proto::rpc::Request;
+use fermata_proto::taskqueue::TaskQueue;
+use fermata_proto::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::change::{Change, Fact, Transition};
+
+/// The mutable state of one run, open or closed. A closed one keeps what describe and later starts ask for.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Run {
+    pub namespace_id: NamespaceId,
+    pub workflow_id: WorkflowId,
+    pub run_id: String,
+
+    /// The first event's attributes: input, time-outs, policies, parent, chain.
+    pub started: Arc<WorkflowExecutionStartedEventAttributes>,
+    pub start_time: Timestamp,
+    pub status: WorkflowExecutionStatus,
+    pub close_time: Option<Timestamp>,
+    /// The closing event, kept for callers that wait for the result and for the parent.
+    pub close_event: Option<Arc<HistoryEvent>>,
+
+    /// The id that the next event takes; history holds 1 to this minus 1.
+    pub next_event_id: i64,
+    /// Bytes of all events in MessagePack.
+    pub history_bytes: i64,
+    /// Transitions so far; describe shows it.
+    pub transitions: i64,
+
+    pub workflow_task: Option<Box<WorkflowTask>>,
+    /// Started event of the last completed workflow task; 0 before the first.
+    pub last_completed_task_started_event_id: i64,
+    /// WorkflowTaskCompleted event of the last completed workflow task; 0 before the first.
+    pub last_task_completed_event_id: i64,
+    pub sticky: Option<Sticky>,
+
+    pub activities: BTreeMap<i64, Activity>,
+    /// Scheduled event by activity id.
+    pub activity_ids: BTreeMap<String, i64>,
+    pub timers: BTreeMap<String, Timer>,
+    /// By initiated event.
+    pub children: BTreeMap<i64, Child>,
+    /// Signals to other workflows that are not yet answered, by initiated event.
+    pub external_signals: BTreeMap<i64, ExternalRequest>,
+    pub external_cancels: BTreeMap<i64, ExternalRequest>,
+
+    /// Events that wait for the started workflow task to end, in order of arrival, without ids.
+    pub buffered: Vec<BufferedEvent>,
+    pub request_ids: BTreeMap<String, RequestIdRecord>,
+    pub signals: u64,
+    /// The WorkflowExecutionCancelRequested event exists or is buffered.
+    pub cancel_requested: bool,
+    pub close_refused: bool,
+
+    pub memo: BTreeMap<String, Payload>,
+    pub search_attributes: SearchAttributes,
+
+    pub outbox: BTreeMap<u64, OutboxEntry>,
+    pub next_outbox_id: u64,
+}
+
+/// The one workflow task that is scheduled or started.
+///
+/// | state | scheduled in history | started in history |
+/// |---|---|---|
+/// | normal, attempt 1 | yes | when started |
+/// | transient, attempt > 1 | no | no; both are written when it completes |
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct WorkflowTask {
+    /// Of a transient task the id that the event would take.
+    pub scheduled_event_id: i64,
+    /// 0 until started.
+    pub started_event_id: i64,
+    pub attempt: i32,
+    pub queue: TaskQueue,
+    pub scheduled_time: Timestamp,
+    pub original_scheduled_time: Timestamp,
+    pub started_time: Option<Timestamp>,
+    pub start_to_close_timeout: Duration,
+    /// Only on a sticky queue, and while waiting for a backoff see [`Run::first_workflow_task_at`].
+    pub schedule_to_start_timeout: Option<Duration>,
+    /// The claim that started it.
+    pub request_id: String,
+    pub identity: String,
+    pub history_bytes: i64,
+    pub suggest_continue_as_new: bool,
+}
+
+impl WorkflowTask {
+    pub fn is_transient(&self) -> bool {
+        self.attempt > 1
+    }
+
+    pub fn is_started(&self) -> bool {
+        self.started_event_id != 0
+    }
+}
+
+/// The queue of the worker that holds the run in its cache.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Sticky {
+    pub queue: String,
+    pub schedule_to_start_timeout: Duration,
+}
+
+/// A pending activity: what its scheduled event says, and how far it is.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Activity {
+    pub scheduled_event_id: i64,
+    pub scheduled_time: Timestamp,
+    pub scheduled: Arc<ActivityTaskScheduledEventAttributes>,
+    pub progress: Arc<ActivityProgress>,
+}
+
+/// The part of a pending activity that changes without events.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ActivityProgress {
+    /// From 1.
+    pub attempt: i32,
+    /// When this attempt is due; later than now while in backoff.
+    pub attempt_scheduled_time: Timestamp,
+    pub first_attempt_scheduled_time: Timestamp,
+    pub started_time: Option<Timestamp>,
+    pub started_identity: String,
+    pub started_request_id: String,
+    pub last_started_time: Option<Timestamp>,
+    pub last_attempt_complete_time: Option<Timestamp>,
+    pub last_heartbeat_time: Option<Timestamp>,
+    pub heartbeat_details: Option<Payloads>,
+    pub last_failure: Option<Box<Failure>>,
+    pub last_worker_identity: String,
+    /// The ActivityTaskCancelRequested event, 0 if none.
+    pub cancel_requested_event_id: i64,
+    /// The closing event stands in the buffer: the activity answers NOT_FOUND and no time-out counts any more.
+    pub closing: bool,
+    pub paused: bool,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Timer {
+    pub started_event_id: i64,
+    pub fires_at: Timestamp,
+    /// The firing stands in the buffer.
+    pub firing: bool,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Child {
+    pub initiated: Arc<StartChildWorkflowExecutionInitiatedEventAttributes>,
+    pub progress: ChildProgress,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ChildProgress {
+    /// Empty until the child has started.
+    pub run_id: String,
+    /// 0 until the started event has its id.
+    pub started_event_id: i64,
+    /// The closing event stands in the buffer.
+    pub closing: bool,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ExternalRequest {
+    pub namespace: String,
+    pub namespace_id: String,
+    pub workflow_id: String,
+    pub run_id: String,
+    pub control: String,
+}
+
+/// An event without an id yet.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BufferedEvent {
+    pub event: HistoryEvent,
+}
+
+/// What a request id was used for.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RequestIdRecord {
+    pub event_type: fermata_proto::enums::EventType,
+    /// 0 while the event is buffered.
+    pub event_id: i64,
+}
+
+/// A request to another workflow: sent by RPC until answered; the answer removes it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OutboxEntry {
+    pub id: u64,
+    pub namespace_id: NamespaceId,
+    pub workflow_id: WorkflowId,
+    pub request: Request,
+}
+
+impl Run {
+    /// A run before its first event.
+    pub fn new(namespace_id: NamespaceId, workflow_id: WorkflowId, run_id: String) -> Self {
+        Self { namespace_id, workflow_id, run_id, next_event_id: 1, ..Self::default() }
+    }
+
+    pub fn is_open(&self) -> bool {
+        matches!(self.status, WorkflowExecutionStatus::Running | WorkflowExecutionStatus::Paused)
+    }
+
+    /// Replays one transition.
+    pub fn apply(&mut self, transition: &Transition) {
+        for change in &transition.changes {
+            self.apply_change(change);
+        }
+        self.transitions += 1;
+    }
+
+    pub(crate) fn apply_change(&mut self, change: &Change) {
+        match change {
+            Change::Event(event) => self.apply_event(event),
+            Change::Fact(fact) => self.apply_fact(fact),
+        }
+    }
+
+    fn apply_fact(&mut self, fact: &Fact) {
+        match fact {
+            Fact::WorkflowTask(task) => self.workflow_task = task.clone(),
+            Fact::Sticky(sticky) => self.sticky = sticky.clone(),
+            Fact::Activity { scheduled_event_id, progress } => {
+                self.activities
+                    .get_mut(scheduled_event_id)
+                    .expect("a fact tells of a pending activity")
+                    .progress = Arc::new((**progress).clone());
+            }
+            Fact::Child { initiated_event_id, progress } => {
+                self.children
+                    .get_mut(initiated_event_id)
+                    .expect("a fact tells of a pending child")
+                    .progress = progress.clone();
+            }
+            Fact::Buffered(event) => self.buffered.push((**event).clone()),
+            Fact::Buffer(events) => self.buffered = events.clone(),
+            Fact::RequestId { request_id, record } => {
+                self.request_ids.insert(request_id.clone(), record.clone());
+            }
+            Fact::Outbox(entry) => {
+                self.next_outbox_id = entry.id + 1;
+                self.outbox.insert(entry.id, (**entry).clone());
+            }
+            Fact::OutboxDone { outbox_id } => {
+                self.outbox.remove(outbox_id);
+            }
+            Fact::CloseRefused(refused) => self.close_refused = *refused,
+        }
+    }
+}

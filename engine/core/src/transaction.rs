@@ -1,0 +1,103 @@
+//! How rules write: changes are applied to a scratch copy as they are made, so that a later rule of the same decision sees
+//! them, and the whole is kept or dropped at once.
+
+use std::sync::Arc;
+
+use fermata_proto::event::{HistoryEvent, HistoryEventAttributes};
+
+use crate::change::{Change, Fact, Transition};
+use crate::context::Context;
+use crate::decision::Effect;
+use crate::run::{BufferedEvent, OutboxEntry, Run};
+
+/// The transition of one run in the making.
+pub struct Transaction<'a> {
+    pub ctx: &'a Context<'a>,
+    run: Run,
+    creates: bool,
+    changes: Vec<Change>,
+    effects: Vec<Effect>,
+}
+
+impl<'a> Transaction<'a> {
+    /// Goes on with a run.
+    pub fn of(run: &Run, ctx: &'a Context<'a>) -> Self {
+        Self { ctx, run: run.clone(), creates: false, changes: Vec::new(), effects: Vec::new() }
+    }
+
+    /// Begins a new run; its first event must be WorkflowExecutionStarted.
+    pub fn create(run: Run, ctx: &'a Context<'a>) -> Self {
+        Self { creates: true, ..Self::of(&run, ctx) }
+    }
+
+    /// The state with every change so far.
+    pub fn run(&self) -> &Run {
+        &self.run
+    }
+
+    /// Writes an event now, under the next id, which is returned.
+    pub fn event(&mut self, attributes: impl Into<HistoryEventAttributes>) -> i64 {
+        self.write(HistoryEvent { attributes: Some(attributes.into()), ..HistoryEvent::default() })
+    }
+
+    /// Writes an event that carries more than attributes (links, user metadata); id and, unless given, time are set here.
+    pub fn write(&mut self, mut event: HistoryEvent) -> i64 {
+        event.event_id = self.run.next_event_id;
+        event.event_time.get_or_insert(self.ctx.now);
+        let event_id = event.event_id;
+        self.change(Change::Event(Arc::new(event)));
+        event_id
+    }
+
+    /// Writes an event from outside the worker: now, or, while a workflow task is started, into the buffer.
+    pub fn write_or_buffer(&mut self, mut event: HistoryEvent) -> Option<i64> {
+        if self.run.workflow_task.as_ref().is_some_and(|task| task.is_started()) {
+            event.event_time.get_or_insert(self.ctx.now);
+            self.fact(Fact::Buffered(Box::new(BufferedEvent { event })));
+            None
+        } else {
+            Some(self.write(event))
+        }
+    }
+
+    pub fn fact(&mut self, fact: Fact) {
+        self.change(Change::Fact(fact));
+    }
+
+    pub fn effect(&mut self, effect: Effect) {
+        self.effects.push(effect);
+    }
+
+    /// Puts a request to another workflow into the outbox.
+    pub fn send(
+        &mut self,
+        namespace_id: fermata_proto::ids::NamespaceId,
+        workflow_id: fermata_proto::ids::WorkflowId,
+        request: fermata_proto::rpc::Request,
+    ) {
+        let id = self.run.next_outbox_id;
+        self.fact(Fact::Outbox(Box::new(OutboxEntry { id, namespace_id, workflow_id, request })));
+        self.effect(Effect::Deliver { run_id: self.run.run_id.clone(), outbox_id: id });
+    }
+
+    fn change(&mut self, change: Change) {
+        self.run.apply_change(&change);
+        self.changes.push(change);
+    }
+
+    /// The transition with the state after it, or nothing if nothing changed.
+    pub fn finish(mut self) -> Option<(Transition, Run, Vec<Effect>)> {
+        if self.changes.is_empty() {
+            return None;
+        }
+        self.run.transitions += 1;
+        let transition = Transition {
+            namespace_id: self.run.namespace_id.clone(),
+            workflow_id: self.run.workflow_id.clone(),
+            run_id: self.run.run_id.clone(),
+            creates: self.creates,
+            changes: self.changes,
+        };
+        Some((transition, self.run, self.effects))
+    }
+}

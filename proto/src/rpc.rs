@@ -1,0 +1,308 @@
+//! Requests to the owner of a partition, and task references: what the api, the workers and other owners say to the engine.
+//!
+//! A [`Call`] goes by core NATS request/reply to [`crate::subjects::rpc`] of the partition that
+//! `(namespace_id, workflow_id)` hashes to, MessagePack on both ways; the answer is an [`Answer`].
+//! Every request of Temporal's WorkflowService that addresses one workflow id has a variant here, with the mirrored request
+//! and response messages, so that the edge only converts. What is not Temporal's (claims, the messages between
+//! partitions) stands below.
+//!
+//! An answer arrives only after its effects are durable. A caller that hears nothing may repeat: every request that
+//! changes something carries a request id, a task token or a claim id that makes the repeat harmless.
+//!
+//! Persisted: variant names are the wire format and never change; a [`Request`] also lies in the outbox of a run.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error_details::*;
+use crate::event::HistoryEvent;
+use crate::ids::{NamespaceId, WorkflowId};
+use crate::service::*;
+use crate::{query::WorkflowQuery, taskqueue::TaskQueue, time::Timestamp};
+
+/// One request to the owner of a workflow id's partition.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Call {
+    pub namespace_id: NamespaceId,
+    pub workflow_id: WorkflowId,
+    /// How long the caller still waits, in milliseconds; a request that waits (a long poll, a query) is answered before.
+    pub wait_ms: u32,
+    pub request: Request,
+}
+
+/// What an owner can be asked. The namespace is resolved by the caller: `namespace` fields inside are for show.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Request {
+    StartWorkflowExecution(Box<StartWorkflowExecutionRequest>),
+    SignalWithStartWorkflowExecution(Box<SignalWithStartWorkflowExecutionRequest>),
+    SignalWorkflowExecution(Box<SignalWorkflow>),
+    RequestCancelWorkflowExecution(Box<RequestCancelWorkflow>),
+    TerminateWorkflowExecution(Box<TerminateWorkflow>),
+    DeleteWorkflowExecution(Box<DeleteWorkflowExecutionRequest>),
+    ResetWorkflowExecution(Box<ResetWorkflowExecutionRequest>),
+    QueryWorkflow(Box<QueryWorkflowRequest>),
+    UpdateWorkflowExecution(Box<UpdateWorkflowExecutionRequest>),
+    PollWorkflowExecutionUpdate(Box<PollWorkflowExecutionUpdateRequest>),
+    ExecuteMultiOperation(Box<ExecuteMultiOperationRequest>),
+    DescribeWorkflowExecution(Box<DescribeWorkflowExecutionRequest>),
+    GetWorkflowExecutionHistory(Box<GetWorkflowExecutionHistoryRequest>),
+    GetWorkflowExecutionHistoryReverse(Box<GetWorkflowExecutionHistoryReverseRequest>),
+    /// Takes a workflow task or a direct query task that a [`TaskReference`] names.
+    ClaimWorkflowTask(Box<ClaimTask>),
+    /// Takes an activity task that a [`TaskReference`] names.
+    ClaimActivityTask(Box<ClaimTask>),
+    RespondWorkflowTaskCompleted(Box<RespondWorkflowTaskCompletedRequest>),
+    RespondWorkflowTaskFailed(Box<RespondWorkflowTaskFailedRequest>),
+    RespondQueryTaskCompleted(Box<RespondQueryTaskCompletedRequest>),
+    ResetStickyTaskQueue(Box<ResetStickyTaskQueueRequest>),
+    RespondActivityTaskCompleted(Box<CompleteActivity>),
+    RespondActivityTaskFailed(Box<RespondActivityTaskFailedRequest>),
+    RespondActivityTaskCanceled(Box<RespondActivityTaskCanceledRequest>),
+    RecordActivityTaskHeartbeat(Box<RecordActivityTaskHeartbeatRequest>),
+    RespondActivityTaskCompletedById(Box<RespondActivityTaskCompletedByIdRequest>),
+    RespondActivityTaskFailedById(Box<RespondActivityTaskFailedByIdRequest>),
+    RespondActivityTaskCanceledById(Box<RespondActivityTaskCanceledByIdRequest>),
+    RecordActivityTaskHeartbeatById(Box<RecordActivityTaskHeartbeatByIdRequest>),
+    PauseActivity(Box<PauseActivityRequest>),
+    UnpauseActivity(Box<UnpauseActivityRequest>),
+    ResetActivity(Box<ResetActivityRequest>),
+    UpdateActivityOptions(Box<UpdateActivityOptionsRequest>),
+    /// From a parent's outbox to the child's partition; answered by [`Response::StartWorkflowExecution`].
+    StartChildWorkflow(Box<StartChildWorkflow>),
+    /// From a closed child's outbox to its parent.
+    RecordChildWorkflowClosed(Box<ChildWorkflowClosed>),
+}
+
+/// The answer of the same name as its request; `Done` where Temporal's response is empty.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Response {
+    Done,
+    StartWorkflowExecution(Box<StartWorkflowExecutionResponse>),
+    SignalWithStartWorkflowExecution(Box<SignalWithStartWorkflowExecutionResponse>),
+    ResetWorkflowExecution(Box<ResetWorkflowExecutionResponse>),
+    QueryWorkflow(Box<QueryWorkflowResponse>),
+    UpdateWorkflowExecution(Box<UpdateWorkflowExecutionResponse>),
+    PollWorkflowExecutionUpdate(Box<PollWorkflowExecutionUpdateResponse>),
+    ExecuteMultiOperation(Box<ExecuteMultiOperationResponse>),
+    DescribeWorkflowExecution(Box<DescribeWorkflowExecutionResponse>),
+    GetWorkflowExecutionHistory(Box<GetWorkflowExecutionHistoryResponse>),
+    GetWorkflowExecutionHistoryReverse(Box<GetWorkflowExecutionHistoryReverseResponse>),
+    WorkflowTask(Box<PollWorkflowTaskQueueResponse>),
+    ActivityTask(Box<PollActivityTaskQueueResponse>),
+    RespondWorkflowTaskCompleted(Box<RespondWorkflowTaskCompletedResponse>),
+    RespondActivityTaskCompleted(Box<ActivityCompleted>),
+    RecordActivityTaskHeartbeat(Box<RecordActivityTaskHeartbeatResponse>),
+    UpdateActivityOptions(Box<UpdateActivityOptionsResponse>),
+}
+
+/// What the owner answers.
+pub type Answer = Result<Response, Rejection>;
+
+/// A signal, from a client or from another workflow.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SignalWorkflow {
+    pub request: SignalWorkflowExecutionRequest,
+    /// Set when a workflow sends it.
+    pub sender: Option<ExternalSender>,
+}
+
+/// A cancel request, from a client, from another workflow or by a parent close policy.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RequestCancelWorkflow {
+    pub request: RequestCancelWorkflowExecutionRequest,
+    pub sender: Option<ExternalSender>,
+}
+
+/// A termination, from a client or by a parent close policy.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TerminateWorkflow {
+    pub request: TerminateWorkflowExecutionRequest,
+    pub sender: Option<ExternalSender>,
+}
+
+/// The workflow that sends a signal, a cancel request or a termination.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ExternalSender {
+    pub namespace_id: NamespaceId,
+    pub namespace: String,
+    pub workflow_id: String,
+    pub run_id: String,
+    /// The event by which the sender asked for it; 0 for a parent close policy.
+    pub initiated_event_id: i64,
+    /// Only a child of the sender may be addressed.
+    pub child_workflow_only: bool,
+}
+
+/// Starts a child. `start` is complete (namespace, ids, policies, time-outs, request id); the rest tells of its parent.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StartChildWorkflow {
+    pub start: StartWorkflowExecutionRequest,
+    pub parent: ExternalSender,
+    pub parent_close_policy: crate::enums::ParentClosePolicy,
+    pub root_workflow_id: String,
+    pub root_run_id: String,
+    /// How long the parent's run still lasts bounds nothing; kept for the child's `workflow_execution_expiration_time`.
+    pub first_workflow_task_backoff: Option<std::time::Duration>,
+}
+
+/// Tells a parent that its child's chain of runs has closed.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ChildWorkflowClosed {
+    /// The parent's run; the chain of runs is not followed.
+    pub parent_run_id: String,
+    /// The parent's StartChildWorkflowExecutionInitiated event.
+    pub initiated_event_id: i64,
+    pub child_workflow_id: String,
+    /// The run that closed, the last of the chain.
+    pub child_run_id: String,
+    pub child_workflow_type: String,
+    /// The closing event of the child.
+    pub close_event: HistoryEvent,
+}
+
+/// A workflow task, activity task or query task that is ready: a small message on the queue's subject.
+///
+/// It is a hint: the owner's answer to the claim decides. `attempt` and `stamp` tell a stale one.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TaskReference {
+    pub namespace_id: NamespaceId,
+    pub workflow_id: WorkflowId,
+    pub run_id: String,
+    /// The scheduled event (of a transient workflow task, the id it would take); 0 for a query task.
+    pub scheduled_event_id: i64,
+    pub attempt: i32,
+    /// Set for a direct query task.
+    pub query_id: Option<String>,
+}
+
+/// Takes the task that a reference names, for one poller.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ClaimTask {
+    pub task: TaskReference,
+    /// The queue the poller polled: the sticky one decides how much history it gets.
+    pub task_queue: TaskQueue,
+    pub identity: String,
+    /// Chosen by the poller, a UUID: the same claim twice gives the same task again. Shown as `request_id` in Started events.
+    pub claim_id: String,
+    pub worker_version: Option<crate::common::WorkerVersionCapabilities>,
+}
+
+/// Completes an activity; a worker that also hosts the workflow may take the workflow task that follows with the answer.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CompleteActivity {
+    pub request: RespondActivityTaskCompletedRequest,
+    /// The caller's sticky queue: if the run is sticky to it and the completion schedules a workflow task, that task is
+    /// started for the caller and returned.
+    pub sticky_queue: Option<String>,
+}
+
+/// The answer to [`CompleteActivity`].
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ActivityCompleted {
+    pub workflow_task: Option<Box<PollWorkflowTaskQueueResponse>>,
+}
+
+/// A query that waits for a worker's answer.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PendingQuery {
+    pub query_id: String,
+    pub query: WorkflowQuery,
+}
+
+/// What a task token holds, MessagePack inside the opaque bytes that a worker sends back.
+///
+/// A workflow task's token names the scheduled and started event and the attempt; an activity's the scheduled event and
+/// the attempt; a query's the query id.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TaskToken {
+    pub namespace_id: NamespaceId,
+    pub workflow_id: WorkflowId,
+    pub run_id: String,
+    pub scheduled_event_id: i64,
+    pub started_event_id: i64,
+    pub attempt: i32,
+    pub activity_id: String,
+    pub query_id: String,
+    /// When the task was started; tells two starts with equal ids apart (a transient task after buffered events).
+    pub started_time: Option<Timestamp>,
+}
+
+/// Why a request was refused, in words for its author.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct Rejection {
+    pub kind: RejectionKind,
+    pub message: String,
+    pub detail: Option<Box<ErrorDetail>>,
+}
+
+/// The sorts of refusal: the caller's mistake, a state that does not allow it, or the wrong moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RejectionKind {
+    InvalidArgument,
+    NotFound,
+    AlreadyExists,
+    FailedPrecondition,
+    PermissionDenied,
+    ResourceExhausted,
+    Aborted,
+    Unimplemented,
+    /// Not now: the partition moves or the broker is away. The caller repeats.
+    Unavailable,
+    /// This replica does not own the partition. The caller repeats; never shown to users.
+    NotOwner,
+    DeadlineExceeded,
+    Canceled,
+    /// A record is damaged; this workflow has stopped.
+    Corrupt,
+    Internal,
+}
+
+/// The typed details of a refusal: messages of Temporal's errordetails package.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum ErrorDetail {
+    WorkflowExecutionAlreadyStarted(WorkflowExecutionAlreadyStartedFailure),
+    NotFound(NotFoundFailure),
+    NamespaceNotFound(NamespaceNotFoundFailure),
+    NamespaceInvalidState(NamespaceInvalidStateFailure),
+    NamespaceAlreadyExists(NamespaceAlreadyExistsFailure),
+    QueryFailed(QueryFailedFailure),
+    WorkflowNotReady(WorkflowNotReadyFailure),
+    ResourceExhausted(ResourceExhaustedFailure),
+    CancellationAlreadyRequested(CancellationAlreadyRequestedFailure),
+    MultiOperationExecution(MultiOperationExecutionFailure),
+    PermissionDenied(PermissionDeniedFailure),
+    SystemWorkflow(SystemWorkflowFailure),
+}
+
+impl Rejection {
+    pub fn new(kind: RejectionKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), detail: None }
+    }
+
+    pub fn invalid_argument(message: impl Into<String>) -> Self {
+        Self::new(RejectionKind::InvalidArgument, message)
+    }
+
+    /// NOT_FOUND with the typed detail that SDKs look for.
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self::new(RejectionKind::NotFound, message)
+            .with(ErrorDetail::NotFound(NotFoundFailure::default()))
+    }
+
+    pub fn with(mut self, detail: ErrorDetail) -> Self {
+        self.detail = Some(Box::new(detail));
+        self
+    }
+}
