@@ -288,7 +288,11 @@ pub enum ErrorDetail {
 
 impl Rejection {
     pub fn new(kind: RejectionKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), detail: None }
+        Self {
+            kind,
+            message: message.into(),
+            detail: None,
+        }
     }
 
     pub fn invalid_argument(message: impl Into<String>) -> Self {

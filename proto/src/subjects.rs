@@ -1,0 +1,174 @@
+//! Every NATS name: subjects, streams, buckets, consumers. Built here and nowhere else. Persisted: names never change.
+//!
+//! | subject | stream | holds |
+//! |---|---|---|
+//! | `fm.rpc.<partition>` | | requests to the partition's owner, core NATS |
+//! | `fm.log.<partition>` | `FM_LOG_<partition>` | commits |
+//! | `fm.state.<partition>.hist.<run id>.<chunk>` | `FM_STATE_<partition>` | history, chunk by chunk from 0 |
+//! | `fm.state.<partition>.run.<run id>` | | mutable state |
+//! | `fm.state.<partition>.id.<hash>` | | the current run of a workflow id |
+//! | `fm.state.<partition>.checkpoint` | | how far the log is applied |
+//! | `fm.task.<workflow or activity>.<namespace id>.<queue token>` | `FM_TASKS` | task references |
+//! | `fm.sticky.<namespace id>.<queue token>` | | workflow tasks for one worker, core NATS |
+//! | `fm.inbox.<namespace id>` | `FM_INBOX` | durable requests of any NATS client |
+//! | `fm.visibility.<namespace id>.<run id>` | `FM_VISIBILITY` | one record a run, for lists |
+
+use crate::ids::{NamespaceId, Partition, WorkflowId};
+
+pub const TASKS_STREAM: &str = "FM_TASKS";
+pub const TASKS_SUBJECTS: &str = "fm.task.>";
+pub const INBOX_STREAM: &str = "FM_INBOX";
+pub const INBOX_SUBJECTS: &str = "fm.inbox.>";
+pub const VISIBILITY_STREAM: &str = "FM_VISIBILITY";
+pub const VISIBILITY_SUBJECTS: &str = "fm.visibility.>";
+/// Namespaces by id.
+pub const NAMESPACES_BUCKET: &str = "FM_NAMESPACES";
+/// Engine replicas; keys expire.
+pub const MEMBERS_BUCKET: &str = "FM_MEMBERS";
+/// The deployment's fixed settings.
+pub const CLUSTER_BUCKET: &str = "FM_CLUSTER";
+
+/// Queue names up to this length stay readable in subjects.
+const READABLE_QUEUE_BYTES_MAX: usize = 80;
+
+/// The two kinds of task queue, which share names but not tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TaskKind {
+    Workflow,
+    Activity,
+}
+
+impl TaskKind {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Workflow => "workflow",
+            Self::Activity => "activity",
+        }
+    }
+}
+
+pub fn rpc(partition: Partition) -> String {
+    format!("fm.rpc.{partition}")
+}
+
+pub fn log(partition: Partition) -> String {
+    format!("fm.log.{partition}")
+}
+
+pub fn log_stream(partition: Partition) -> String {
+    format!("FM_LOG_{partition}")
+}
+
+pub fn state_stream(partition: Partition) -> String {
+    format!("FM_STATE_{partition}")
+}
+
+pub fn state_subjects(partition: Partition) -> String {
+    format!("fm.state.{partition}.>")
+}
+
+pub fn history_chunk(partition: Partition, run_id: &str, chunk: u32) -> String {
+    format!("fm.state.{partition}.hist.{run_id}.{chunk}")
+}
+
+/// All chunks of one run, for a purge.
+pub fn history_chunks(partition: Partition, run_id: &str) -> String {
+    format!("fm.state.{partition}.hist.{run_id}.*")
+}
+
+pub fn run(partition: Partition, run_id: &str) -> String {
+    format!("fm.state.{partition}.run.{run_id}")
+}
+
+pub fn current_run(
+    partition: Partition,
+    namespace_id: &NamespaceId,
+    workflow_id: &WorkflowId,
+) -> String {
+    let mut hasher = xxhash_rust::xxh3::Xxh3Default::new();
+    hasher.update(namespace_id.0.as_bytes());
+    hasher.update(&[0]);
+    hasher.update(workflow_id.0.as_bytes());
+    format!("fm.state.{partition}.id.{:032x}", hasher.digest128())
+}
+
+pub fn checkpoint(partition: Partition) -> String {
+    format!("fm.state.{partition}.checkpoint")
+}
+
+pub fn task(kind: TaskKind, namespace_id: &NamespaceId, queue: &str) -> String {
+    format!(
+        "fm.task.{}.{namespace_id}.{}",
+        kind.as_str(),
+        queue_token(queue)
+    )
+}
+
+/// The durable consumer that all pollers of a queue share.
+pub fn task_consumer(kind: TaskKind, namespace_id: &NamespaceId, queue: &str) -> String {
+    format!("{}-{namespace_id}-{}", kind.as_str(), queue_token(queue))
+}
+
+pub fn sticky(namespace_id: &NamespaceId, queue: &str) -> String {
+    format!("fm.sticky.{namespace_id}.{}", queue_token(queue))
+}
+
+pub fn inbox(namespace_id: &NamespaceId) -> String {
+    format!("fm.inbox.{namespace_id}")
+}
+
+pub fn visibility(namespace_id: &NamespaceId, run_id: &str) -> String {
+    format!("fm.visibility.{namespace_id}.{run_id}")
+}
+
+/// A queue name as one subject token of at most 100 bytes: letters, digits, `-` and `_` stand for themselves, other bytes
+/// are `=XX`; what would get too long is cut and ends in a hash. Different names have different tokens.
+pub fn queue_token(queue: &str) -> String {
+    let mut token = String::with_capacity(queue.len());
+    for byte in queue.bytes() {
+        if byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_' {
+            token.push(char::from(byte));
+        } else {
+            token.push_str(&format!("={byte:02X}"));
+        }
+    }
+    if token.is_empty() {
+        return "=".to_owned();
+    }
+    if token.len() > READABLE_QUEUE_BYTES_MAX {
+        let hash = xxhash_rust::xxh3::xxh3_64(queue.as_bytes());
+        token.truncate(READABLE_QUEUE_BYTES_MAX);
+        token.push_str(&format!("=={hash:016x}"));
+    }
+    token
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_queue_names_stay_readable() {
+        assert_eq!(queue_token("payment-queue"), "payment-queue");
+        assert_eq!(queue_token("a.b c*>"), "a=2Eb=20c=2A=3E");
+        assert_eq!(queue_token(""), "=");
+    }
+
+    #[test]
+    fn long_queue_names_are_bounded_and_stay_apart() {
+        let (one, two) = ("q".repeat(1_000), "q".repeat(999));
+        assert!(queue_token(&one).len() <= 100);
+        assert_ne!(queue_token(&one), queue_token(&two));
+    }
+
+    #[test]
+    fn names_are_as_documented() {
+        let namespace = NamespaceId::from("ns");
+        assert_eq!(
+            task(TaskKind::Activity, &namespace, "q"),
+            "fm.task.activity.ns.q"
+        );
+        assert_eq!(history_chunk(Partition(3), "r", 1), "fm.state.3.hist.r.1");
+        assert_eq!(log_stream(Partition(3)), "FM_LOG_3");
+    }
+}
