@@ -271,6 +271,7 @@ pub enum RejectionKind {
 
 /// The typed details of a refusal: messages of Temporal's errordetails package.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(clippy::large_enum_variant)]
 pub enum ErrorDetail {
     WorkflowExecutionAlreadyStarted(WorkflowExecutionAlreadyStartedFailure),
     NotFound(NotFoundFailure),
