@@ -1,1 +1,15 @@
-//! REST, Temporal gRPC, visibility and metrics over the engine's RPC
+//! The edge of Fermata: Temporal's gRPC API, the same API as REST, and the pages an operator's tools read.
+//!
+//! There is one implementation of Temporal's `WorkflowService`. gRPC calls it through tonic ([`grpc`]); REST ([`rest`]) turns JSON
+//! into the same protobuf request and calls it through the same generated server, in process. So a rule of the edge is written once.
+//!
+//! The edge decides nothing about workflows: a handler parses, calls the owner of the partition, and maps the answer.
+//!
+//! Start reading at [`grpc::server`] for what happens to a call before a handler sees it, and at [`rest`] for the JSON form.
+
+pub mod descriptors;
+pub mod error;
+pub mod grpc;
+pub mod ops;
+pub mod rest;
+pub mod stubs;
