@@ -46,17 +46,28 @@ pub enum Fact {
     WorkflowTask(Option<Box<WorkflowTask>>),
     Sticky(Option<Sticky>),
     /// How far a pending activity is.
-    Activity { scheduled_event_id: i64, progress: Box<ActivityProgress> },
-    Child { initiated_event_id: i64, progress: ChildProgress },
+    Activity {
+        scheduled_event_id: i64,
+        progress: Box<ActivityProgress>,
+    },
+    Child {
+        initiated_event_id: i64,
+        progress: ChildProgress,
+    },
     /// An event waits for the started workflow task to end.
     Buffered(Box<BufferedEvent>),
     /// The buffer is now this: emptied by a flush, whose events follow, or one taken out.
     Buffer(Vec<BufferedEvent>),
     /// A client's request id was applied.
-    RequestId { request_id: String, record: RequestIdRecord },
+    RequestId {
+        request_id: String,
+        record: RequestIdRecord,
+    },
     /// A request to another workflow that is sent until answered.
     Outbox(Box<OutboxEntry>),
-    OutboxDone { outbox_id: u64 },
+    OutboxDone {
+        outbox_id: u64,
+    },
     /// Closed by a refused close: signals are refused until the task that follows has ended.
     CloseRefused(bool),
 }

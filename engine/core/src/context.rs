@@ -33,7 +33,13 @@ impl<'a> Context<'a> {
         namespaces: &'a dyn Namespaces,
         limits: &'a Limits,
     ) -> Self {
-        Self { now, namespace, namespaces, limits, entropy: Cell::new(entropy) }
+        Self {
+            now,
+            namespace,
+            namespaces,
+            limits,
+            entropy: Cell::new(entropy),
+        }
     }
 
     /// The next number of the decision's stream (SplitMix64).
@@ -49,7 +55,9 @@ impl<'a> Context<'a> {
     /// A fresh id in the form of a version 4 UUID: a run id or a request id.
     pub fn new_id(&self) -> String {
         let bytes = (u128::from(self.next_u64()) << 64) | u128::from(self.next_u64());
-        uuid::Builder::from_random_bytes(bytes.to_be_bytes()).into_uuid().to_string()
+        uuid::Builder::from_random_bytes(bytes.to_be_bytes())
+            .into_uuid()
+            .to_string()
     }
 
     /// `base` lengthened or shortened by up to `share` (0.0 to 1.0) of it.

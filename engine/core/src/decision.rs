@@ -7,6 +7,7 @@ use fermata_proto::taskqueue::TaskQueue;
 
 use crate::change::Transition;
 use crate::run::Run;
+use crate::transaction::Transaction;
 
 /// What the owner holds of the addressed workflow id.
 #[derive(Debug, Clone, Copy, Default)]
@@ -45,14 +46,27 @@ pub struct Decision {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
     /// To the sticky queue if `queue` is one, else, or if nobody listens there, to the normal queue `queue.normal_name`.
-    DispatchWorkflowTask { task: TaskReference, queue: TaskQueue },
-    DispatchActivityTask { task: TaskReference, queue: String },
+    DispatchWorkflowTask {
+        task: TaskReference,
+        queue: TaskQueue,
+    },
+    DispatchActivityTask {
+        task: TaskReference,
+        queue: String,
+    },
     /// The run's outbox holds a new entry.
-    Deliver { run_id: String, outbox_id: u64 },
+    Deliver {
+        run_id: String,
+        outbox_id: u64,
+    },
     /// [`Run::visibility`] differs from what was published.
-    PublishVisibility { run_id: String },
+    PublishVisibility {
+        run_id: String,
+    },
     /// The run and everything stored of it goes.
-    Delete { run_id: String },
+    Delete {
+        run_id: String,
+    },
 }
 
 /// What the caller hears when the decision is durable.
@@ -68,7 +82,9 @@ pub enum Reply {
         response: Box<RespondWorkflowTaskCompletedResponse>,
         workflow_task: Option<Box<TaskHandout>>,
     },
-    ActivityCompleted { workflow_task: Option<Box<TaskHandout>> },
+    ActivityCompleted {
+        workflow_task: Option<Box<TaskHandout>>,
+    },
 }
 
 /// A started workflow task for a worker, but for the history, which the shell keeps, and attached queries.
@@ -80,4 +96,56 @@ pub struct TaskHandout {
     pub history_from: i64,
     /// Events of a transient or speculative task, which history does not hold.
     pub tail: Vec<HistoryEvent>,
+}
+
+impl Decision {
+    /// Nothing changes.
+    pub(crate) fn reply(reply: Reply) -> Self {
+        Self {
+            transitions: Vec::new(),
+            runs: Vec::new(),
+            effects: Vec::new(),
+            reply: Ok(reply),
+        }
+    }
+
+    /// A refusal that changes nothing.
+    pub(crate) fn refused(rejection: Rejection) -> Self {
+        Self {
+            reply: Err(rejection),
+            ..Self::reply(Reply::None)
+        }
+    }
+
+    pub(crate) fn one(tx: Transaction<'_>, reply: Reply) -> Self {
+        Self::of([tx], reply)
+    }
+
+    pub(crate) fn of<'a>(txs: impl IntoIterator<Item = Transaction<'a>>, reply: Reply) -> Self {
+        let mut decision = Self::reply(reply);
+        for (transition, run, effects) in txs.into_iter().filter_map(Transaction::finish) {
+            decision.transitions.push(transition);
+            decision.runs.push(run);
+            decision.effects.extend(effects);
+        }
+        decision
+    }
+
+    /// Changes that come with a refusal.
+    pub(crate) fn of_refused<'a>(
+        txs: impl IntoIterator<Item = Transaction<'a>>,
+        rejection: Rejection,
+    ) -> Self {
+        Self {
+            reply: Err(rejection),
+            ..Self::of(txs, Reply::None)
+        }
+    }
+}
+
+impl Reply {
+    /// The answer of requests whose response is empty.
+    pub(crate) fn done() -> Self {
+        Self::Response(Response::Done)
+    }
 }

@@ -69,6 +69,11 @@ pub struct Run {
     /// The WorkflowExecutionCancelRequested event exists or is buffered.
     pub cancel_requested: bool,
     pub close_refused: bool,
+    /// The first workflow task waits until then: a start delay, a retry or a cron schedule.
+    pub first_workflow_task_at: Option<Timestamp>,
+    pub user_metadata: Option<fermata_proto::sdk::UserMetadata>,
+    /// Of the worker that completed the last workflow task.
+    pub last_worker_identity: String,
 
     pub memo: BTreeMap<String, Payload>,
     pub search_attributes: SearchAttributes,
@@ -156,6 +161,8 @@ pub struct ActivityProgress {
     /// The closing event stands in the buffer: the activity answers NOT_FOUND and no time-out counts any more.
     pub closing: bool,
     pub paused: bool,
+    /// In backoff: the attempt is not on a queue yet.
+    pub waiting: bool,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -223,11 +230,20 @@ pub struct OutboxEntry {
 impl Run {
     /// A run before its first event.
     pub fn new(namespace_id: NamespaceId, workflow_id: WorkflowId, run_id: String) -> Self {
-        Self { namespace_id, workflow_id, run_id, next_event_id: 1, ..Self::default() }
+        Self {
+            namespace_id,
+            workflow_id,
+            run_id,
+            next_event_id: 1,
+            ..Self::default()
+        }
     }
 
     pub fn is_open(&self) -> bool {
-        matches!(self.status, WorkflowExecutionStatus::Running | WorkflowExecutionStatus::Paused)
+        matches!(
+            self.status,
+            WorkflowExecutionStatus::Running | WorkflowExecutionStatus::Paused
+        )
     }
 
     /// Replays one transition.
@@ -249,19 +265,28 @@ impl Run {
         match fact {
             Fact::WorkflowTask(task) => self.workflow_task = task.clone(),
             Fact::Sticky(sticky) => self.sticky = sticky.clone(),
-            Fact::Activity { scheduled_event_id, progress } => {
+            Fact::Activity {
+                scheduled_event_id,
+                progress,
+            } => {
                 self.activities
                     .get_mut(scheduled_event_id)
                     .expect("a fact tells of a pending activity")
                     .progress = Arc::new((**progress).clone());
             }
-            Fact::Child { initiated_event_id, progress } => {
+            Fact::Child {
+                initiated_event_id,
+                progress,
+            } => {
                 self.children
                     .get_mut(initiated_event_id)
                     .expect("a fact tells of a pending child")
                     .progress = progress.clone();
             }
-            Fact::Buffered(event) => self.buffered.push((**event).clone()),
+            Fact::Buffered(event) => {
+                self.apply_buffered(&event.event);
+                self.buffered.push((**event).clone());
+            }
             Fact::Buffer(events) => self.buffered = events.clone(),
             Fact::RequestId { request_id, record } => {
                 self.request_ids.insert(request_id.clone(), record.clone());

@@ -17,17 +17,28 @@ pub struct Transaction<'a> {
     creates: bool,
     changes: Vec<Change>,
     effects: Vec<Effect>,
+    wants_task: bool,
 }
 
 impl<'a> Transaction<'a> {
     /// Goes on with a run.
     pub fn of(run: &Run, ctx: &'a Context<'a>) -> Self {
-        Self { ctx, run: run.clone(), creates: false, changes: Vec::new(), effects: Vec::new() }
+        Self {
+            ctx,
+            run: run.clone(),
+            creates: false,
+            changes: Vec::new(),
+            effects: Vec::new(),
+            wants_task: false,
+        }
     }
 
     /// Begins a new run; its first event must be WorkflowExecutionStarted.
     pub fn create(run: Run, ctx: &'a Context<'a>) -> Self {
-        Self { creates: true, ..Self::of(&run, ctx) }
+        Self {
+            creates: true,
+            ..Self::of(&run, ctx)
+        }
     }
 
     /// The state with every change so far.
@@ -37,7 +48,10 @@ impl<'a> Transaction<'a> {
 
     /// Writes an event now, under the next id, which is returned.
     pub fn event(&mut self, attributes: impl Into<HistoryEventAttributes>) -> i64 {
-        self.write(HistoryEvent { attributes: Some(attributes.into()), ..HistoryEvent::default() })
+        self.write(HistoryEvent {
+            attributes: Some(attributes.into()),
+            ..HistoryEvent::default()
+        })
     }
 
     /// Writes an event that carries more than attributes (links, user metadata); id and, unless given, time are set here.
@@ -51,7 +65,12 @@ impl<'a> Transaction<'a> {
 
     /// Writes an event from outside the worker: now, or, while a workflow task is started, into the buffer.
     pub fn write_or_buffer(&mut self, mut event: HistoryEvent) -> Option<i64> {
-        if self.run.workflow_task.as_ref().is_some_and(|task| task.is_started()) {
+        if self
+            .run
+            .workflow_task
+            .as_ref()
+            .is_some_and(|task| task.is_started())
+        {
             event.event_time.get_or_insert(self.ctx.now);
             self.fact(Fact::Buffered(Box::new(BufferedEvent { event })));
             None
@@ -76,8 +95,34 @@ impl<'a> Transaction<'a> {
         request: fermata_proto::rpc::Request,
     ) {
         let id = self.run.next_outbox_id;
-        self.fact(Fact::Outbox(Box::new(OutboxEntry { id, namespace_id, workflow_id, request })));
-        self.effect(Effect::Deliver { run_id: self.run.run_id.clone(), outbox_id: id });
+        self.fact(Fact::Outbox(Box::new(OutboxEntry {
+            id,
+            namespace_id,
+            workflow_id,
+            request,
+        })));
+        self.effect(Effect::Deliver {
+            run_id: self.run.run_id.clone(),
+            outbox_id: id,
+        });
+    }
+
+    /// Whether an event of this transition calls for a workflow task.
+    pub(crate) fn wants_task(&self) -> bool {
+        self.wants_task
+    }
+
+    /// Asks for a workflow task when the completion in progress is done.
+    pub(crate) fn want_task(&mut self) {
+        self.wants_task = true;
+    }
+
+    /// Takes back the dispatch of the workflow task that this transition scheduled; false if it scheduled none.
+    pub(crate) fn take_dispatch(&mut self) -> bool {
+        let before = self.effects.len();
+        self.effects
+            .retain(|effect| !matches!(effect, Effect::DispatchWorkflowTask { .. }));
+        self.effects.len() < before
     }
 
     fn change(&mut self, change: Change) {

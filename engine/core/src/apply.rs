@@ -1,0 +1,77 @@
+//! The one table of what each event and fact does to mutable state.
+
+use std::sync::Arc;
+
+use fermata_proto::codec;
+use fermata_proto::enums::WorkflowExecutionStatus as Status;
+use fermata_proto::event::*;
+
+use crate::run::Run;
+use crate::{activity, close, signal, start, timer, workflow_task};
+
+impl Run {
+    pub(crate) fn apply_event(&mut self, event: &Arc<HistoryEvent>) {
+        use HistoryEventAttributes as A;
+        assert_eq!(
+            event.event_id, self.next_event_id,
+            "event ids of run {} are contiguous",
+            self.run_id
+        );
+        assert!(
+            self.next_event_id == 1 || self.is_open(),
+            "nothing follows the closing event of run {}",
+            self.run_id
+        );
+        self.next_event_id += 1;
+        self.history_bytes += i64::try_from(codec::encoded_len(&**event)).unwrap_or(i64::MAX);
+        let attributes = event.attributes.as_ref().expect("an event has attributes");
+        match attributes {
+            A::WorkflowExecutionStarted(a) => start::apply_started(self, event, a),
+            A::WorkflowExecutionCompleted(_) => close::apply_closed(self, event, Status::Completed),
+            A::WorkflowExecutionFailed(_) => close::apply_closed(self, event, Status::Failed),
+            A::WorkflowExecutionTimedOut(_) => close::apply_closed(self, event, Status::TimedOut),
+            A::WorkflowExecutionCanceled(_) => close::apply_closed(self, event, Status::Canceled),
+            A::WorkflowExecutionTerminated(_) => {
+                close::apply_closed(self, event, Status::Terminated)
+            }
+            A::WorkflowExecutionContinuedAsNew(_) => {
+                close::apply_closed(self, event, Status::ContinuedAsNew)
+            }
+            A::WorkflowTaskScheduled(a) => workflow_task::apply_scheduled(self, event, a),
+            A::WorkflowTaskStarted(a) => workflow_task::apply_started(self, event, a),
+            A::WorkflowTaskCompleted(a) => workflow_task::apply_completed(self, event, a),
+            A::WorkflowTaskTimedOut(_) | A::WorkflowTaskFailed(_) => {
+                workflow_task::apply_ended(self)
+            }
+            A::ActivityTaskScheduled(a) => activity::apply_scheduled(self, event, a),
+            A::ActivityTaskStarted(_) => {}
+            A::ActivityTaskCancelRequested(a) => {
+                activity::apply_cancel_requested(self, event, a.scheduled_event_id);
+            }
+            A::ActivityTaskCompleted(a) => activity::apply_closed(self, a.scheduled_event_id),
+            A::ActivityTaskFailed(a) => activity::apply_closed(self, a.scheduled_event_id),
+            A::ActivityTaskTimedOut(a) => activity::apply_closed(self, a.scheduled_event_id),
+            A::ActivityTaskCanceled(a) => activity::apply_closed(self, a.scheduled_event_id),
+            A::TimerStarted(a) => timer::apply_started(self, event, a),
+            A::TimerFired(a) => timer::apply_gone(self, &a.timer_id),
+            A::TimerCanceled(a) => timer::apply_gone(self, &a.timer_id),
+            A::WorkflowExecutionSignaled(_) => signal::apply_signaled(self),
+            A::WorkflowExecutionCancelRequested(_) => self.cancel_requested = true,
+            _ => {}
+        }
+    }
+
+    /// Notes what a buffered event will end, so that it is not ended twice.
+    pub(crate) fn apply_buffered(&mut self, event: &HistoryEvent) {
+        use HistoryEventAttributes as A;
+        match event.attributes.as_ref().expect("an event has attributes") {
+            A::ActivityTaskCompleted(a) => activity::apply_buffered(self, a.scheduled_event_id),
+            A::ActivityTaskFailed(a) => activity::apply_buffered(self, a.scheduled_event_id),
+            A::ActivityTaskTimedOut(a) => activity::apply_buffered(self, a.scheduled_event_id),
+            A::ActivityTaskCanceled(a) => activity::apply_buffered(self, a.scheduled_event_id),
+            A::TimerFired(a) => timer::apply_buffered(self, &a.timer_id),
+            A::WorkflowExecutionCancelRequested(_) => self.cancel_requested = true,
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,420 @@
+//! How a run ends: by its own commands, by termination, by its time-outs; and the next run of its chain.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fermata_proto::command::*;
+use fermata_proto::common::*;
+use fermata_proto::enums::*;
+use fermata_proto::event::*;
+use fermata_proto::failure::{Failure, FailureFailureInfo, TimeoutFailureInfo};
+use fermata_proto::rpc::{Rejection, TerminateWorkflow};
+use fermata_proto::time::Timestamp;
+
+use crate::change::Fact;
+use crate::command::{CLOSING, CommandError, Outcome};
+use crate::context::Context;
+use crate::decision::{Decision, Effect, Reply, View};
+use crate::run::Run;
+use crate::transaction::Transaction;
+use crate::{buffer, cron, find, retry, start};
+
+const HISTORY_SERVICE: &str = "history-service";
+
+pub(crate) fn is_closing(command_type: CommandType) -> bool {
+    CLOSING.contains(&command_type)
+}
+
+pub(crate) fn on_complete<'a>(
+    tx: &mut Transaction<'a>,
+    completed_event_id: i64,
+    attributes: &CompleteWorkflowExecutionCommandAttributes,
+    outcome: &mut Outcome<'a>,
+) -> Result<(), CommandError> {
+    let next = cron_run(tx, attributes.result.clone(), None);
+    tx.event(WorkflowExecutionCompletedEventAttributes {
+        result: attributes.result.clone(),
+        workflow_task_completed_event_id: completed_event_id,
+        new_execution_run_id: next
+            .as_ref()
+            .map(|next| next.run().run_id.clone())
+            .unwrap_or_default(),
+    });
+    outcome.next_run = next;
+    closed(tx);
+    Ok(())
+}
+
+pub(crate) fn on_fail<'a>(
+    tx: &mut Transaction<'a>,
+    completed_event_id: i64,
+    attributes: &FailWorkflowExecutionCommandAttributes,
+    outcome: &mut Outcome<'a>,
+) -> Result<(), CommandError> {
+    let failure = attributes.failure.clone().ok_or_else(|| {
+        CommandError::fail(
+            WorkflowTaskFailedCause::BadFailWorkflowExecutionAttributes,
+            "BadFailWorkflowExecutionAttributes: Failure is not set on FailWorkflowExecutionCommand.",
+        )
+    })?;
+    let (next, retry_state) = retry_or_cron(tx, &failure);
+    tx.event(WorkflowExecutionFailedEventAttributes {
+        failure: Some(failure),
+        retry_state,
+        workflow_task_completed_event_id: completed_event_id,
+        new_execution_run_id: next
+            .as_ref()
+            .map(|next| next.run().run_id.clone())
+            .unwrap_or_default(),
+    });
+    outcome.next_run = next;
+    closed(tx);
+    Ok(())
+}
+
+pub(crate) fn on_cancel(
+    tx: &mut Transaction<'_>,
+    completed_event_id: i64,
+    attributes: &CancelWorkflowExecutionCommandAttributes,
+) -> Result<(), CommandError> {
+    tx.event(WorkflowExecutionCanceledEventAttributes {
+        workflow_task_completed_event_id: completed_event_id,
+        details: attributes.details.clone(),
+    });
+    closed(tx);
+    Ok(())
+}
+
+pub(crate) fn on_continue_as_new<'a>(
+    tx: &mut Transaction<'a>,
+    completed_event_id: i64,
+    attributes: &ContinueAsNewWorkflowExecutionCommandAttributes,
+    outcome: &mut Outcome<'a>,
+) -> Result<(), CommandError> {
+    let run = tx.run();
+    let old = run.started.clone();
+    let ctx = tx.ctx;
+    let run_timeout = start::capped(
+        attributes
+            .workflow_run_timeout
+            .filter(|timeout| !timeout.is_zero())
+            .or(old.workflow_run_timeout),
+        remaining(run, ctx.now),
+    );
+    let task_timeout = start::task_timeout(
+        attributes
+            .workflow_task_timeout
+            .filter(|timeout| !timeout.is_zero())
+            .or(old.workflow_task_timeout),
+        run_timeout,
+        ctx,
+    );
+    let least = ctx
+        .limits
+        .workflow_id_reuse_interval_min
+        .saturating_sub(ctx.now.since(run.start_time));
+    let backoff = attributes
+        .backoff_start_interval
+        .unwrap_or_default()
+        .max(least);
+    let next = WorkflowExecutionStartedEventAttributes {
+        workflow_type: attributes
+            .workflow_type
+            .clone()
+            .filter(|kind| !kind.name.is_empty())
+            .or(old.workflow_type.clone()),
+        task_queue: attributes
+            .task_queue
+            .clone()
+            .filter(|queue| !queue.name.is_empty())
+            .or(old.task_queue.clone()),
+        input: attributes.input.clone(),
+        workflow_run_timeout: run_timeout,
+        workflow_task_timeout: Some(task_timeout),
+        initiator: ContinueAsNewInitiator::Workflow,
+        continued_failure: attributes.failure.clone(),
+        last_completion_result: attributes.last_completion_result.clone(),
+        retry_policy: attributes.retry_policy.as_ref().map(retry::filled),
+        cron_schedule: attributes.cron_schedule.clone(),
+        memo: attributes.memo.clone(),
+        search_attributes: attributes.search_attributes.clone(),
+        header: attributes.header.clone(),
+        first_workflow_task_backoff: Some(backoff),
+        attempt: 1,
+        ..inherited(run)
+    };
+    let next = follow(next, ctx);
+    tx.event(WorkflowExecutionContinuedAsNewEventAttributes {
+        new_execution_run_id: next.run().run_id.clone(),
+        workflow_type: next.run().started.workflow_type.clone(),
+        task_queue: next.run().started.task_queue.clone(),
+        input: attributes.input.clone(),
+        workflow_run_timeout: run_timeout,
+        workflow_task_timeout: Some(task_timeout),
+        workflow_task_completed_event_id: completed_event_id,
+        backoff_start_interval: Some(backoff),
+        initiator: ContinueAsNewInitiator::Workflow,
+        failure: attributes.failure.clone(),
+        last_completion_result: attributes.last_completion_result.clone(),
+        header: attributes.header.clone(),
+        memo: attributes.memo.clone(),
+        search_attributes: attributes.search_attributes.clone(),
+        inherit_build_id: attributes.inherit_build_id,
+        initial_versioning_behavior: attributes.initial_versioning_behavior,
+    });
+    outcome.next_run = Some(next);
+    closed(tx);
+    Ok(())
+}
+
+pub(crate) fn on_terminate(
+    view: &View<'_>,
+    terminate: &TerminateWorkflow,
+    ctx: &Context<'_>,
+) -> Result<Decision, Rejection> {
+    let request = &terminate.request;
+    let run_id = request
+        .workflow_execution
+        .as_ref()
+        .map_or("", |execution| &execution.run_id);
+    let run = find::open_run(view, run_id)?;
+    let mut tx = Transaction::of(run, ctx);
+    give_up_task(&mut tx);
+    tx.event(WorkflowExecutionTerminatedEventAttributes {
+        reason: request.reason.clone(),
+        details: request.details.clone(),
+        identity: request.identity.clone(),
+    });
+    closed(&mut tx);
+    Ok(Decision::one(tx, Reply::done()))
+}
+
+/// Ends the open run for another that takes its workflow id.
+pub(crate) fn terminate_for_new_run(tx: &mut Transaction<'_>) {
+    give_up_task(tx);
+    tx.event(WorkflowExecutionTerminatedEventAttributes {
+        reason: "TerminateIfRunning WorkflowIdReusePolicy".to_owned(),
+        details: None,
+        identity: HISTORY_SERVICE.to_owned(),
+    });
+    closed(tx);
+}
+
+/// Before a close from outside: a started first attempt fails, and what it held back is written.
+fn give_up_task(tx: &mut Transaction<'_>) {
+    let Some(task) = tx.run().workflow_task.clone() else {
+        return;
+    };
+    if task.is_started() && !task.is_transient() {
+        tx.event(WorkflowTaskFailedEventAttributes {
+            scheduled_event_id: task.scheduled_event_id,
+            started_event_id: task.started_event_id,
+            cause: WorkflowTaskFailedCause::ForceCloseCommand,
+            identity: HISTORY_SERVICE.to_owned(),
+            ..WorkflowTaskFailedEventAttributes::default()
+        });
+    } else {
+        tx.fact(Fact::WorkflowTask(None));
+    }
+    buffer::flush(tx);
+}
+
+fn closed(tx: &mut Transaction<'_>) {
+    let run_id = tx.run().run_id.clone();
+    tx.effect(Effect::PublishVisibility { run_id });
+}
+
+// -- time-outs -------------------------------------------------------------------------------------------------------
+
+/// When the run or its whole chain times out.
+pub(crate) fn deadline(run: &Run) -> Option<Timestamp> {
+    let backoff = run.started.first_workflow_task_backoff.unwrap_or_default();
+    let by_run = run
+        .started
+        .workflow_run_timeout
+        .map(|timeout| run.start_time + timeout + backoff);
+    match (by_run, run.started.workflow_execution_expiration_time) {
+        (Some(run), Some(chain)) => Some(run.min(chain)),
+        (run, chain) => run.or(chain),
+    }
+}
+
+pub(crate) fn on_deadline<'a>(tx: &mut Transaction<'a>) -> Option<Transaction<'a>> {
+    if deadline(tx.run()).is_none_or(|deadline| deadline > tx.ctx.now) {
+        return None;
+    }
+    let failure = Failure {
+        message: "workflow timeout".to_owned(),
+        failure_info: Some(FailureFailureInfo::TimeoutFailureInfo(TimeoutFailureInfo {
+            timeout_type: TimeoutType::StartToClose,
+            ..TimeoutFailureInfo::default()
+        })),
+        ..Failure::default()
+    };
+    let expired = tx
+        .run()
+        .started
+        .workflow_execution_expiration_time
+        .is_some_and(|end| end <= tx.ctx.now);
+    let (next, retry_state) = if expired {
+        (None, RetryState::Timeout)
+    } else {
+        retry_or_cron(tx, &failure)
+    };
+    give_up_task(tx);
+    tx.event(WorkflowExecutionTimedOutEventAttributes {
+        retry_state,
+        new_execution_run_id: next
+            .as_ref()
+            .map(|next| next.run().run_id.clone())
+            .unwrap_or_default(),
+    });
+    closed(tx);
+    next
+}
+
+// -- the next run of the chain ---------------------------------------------------------------------------------------
+
+/// How long the chain may still last.
+fn remaining(run: &Run, now: Timestamp) -> Option<Duration> {
+    run.started
+        .workflow_execution_expiration_time
+        .map(|end| end.since(now))
+}
+
+/// What every further run has from the one before.
+fn inherited(run: &Run) -> WorkflowExecutionStartedEventAttributes {
+    let old = &run.started;
+    WorkflowExecutionStartedEventAttributes {
+        workflow_id: old.workflow_id.clone(),
+        parent_workflow_namespace: old.parent_workflow_namespace.clone(),
+        parent_workflow_namespace_id: old.parent_workflow_namespace_id.clone(),
+        parent_workflow_execution: old.parent_workflow_execution.clone(),
+        parent_initiated_event_id: old.parent_initiated_event_id,
+        root_workflow_execution: old.root_workflow_execution.clone(),
+        workflow_execution_timeout: old.workflow_execution_timeout,
+        workflow_execution_expiration_time: old.workflow_execution_expiration_time,
+        continued_execution_run_id: run.run_id.clone(),
+        first_execution_run_id: old.first_execution_run_id.clone(),
+        priority: old.priority.clone(),
+        ..WorkflowExecutionStartedEventAttributes::default()
+    }
+}
+
+/// All of the run before, for a retry or a cron run.
+fn repeated(run: &Run) -> WorkflowExecutionStartedEventAttributes {
+    let old = &run.started;
+    WorkflowExecutionStartedEventAttributes {
+        workflow_type: old.workflow_type.clone(),
+        task_queue: old.task_queue.clone(),
+        input: old.input.clone(),
+        workflow_run_timeout: old.workflow_run_timeout,
+        workflow_task_timeout: old.workflow_task_timeout,
+        retry_policy: old.retry_policy.clone(),
+        cron_schedule: old.cron_schedule.clone(),
+        memo: (!run.memo.is_empty()).then(|| Memo {
+            fields: run.memo.clone(),
+        }),
+        search_attributes: old
+            .search_attributes
+            .as_ref()
+            .map(|_| run.search_attributes.clone()),
+        header: old.header.clone(),
+        last_completion_result: old.last_completion_result.clone(),
+        ..inherited(run)
+    }
+}
+
+fn follow<'a>(
+    mut attributes: WorkflowExecutionStartedEventAttributes,
+    ctx: &'a Context<'a>,
+) -> Transaction<'a> {
+    let run_id = ctx.new_id();
+    attributes.original_execution_run_id.clone_from(&run_id);
+    let event = HistoryEvent {
+        attributes: Some(attributes.into()),
+        ..HistoryEvent::default()
+    };
+    start::open(event, run_id, None, ctx)
+}
+
+fn retry_or_cron<'a>(
+    tx: &Transaction<'a>,
+    failure: &Failure,
+) -> (Option<Transaction<'a>>, RetryState) {
+    let run = tx.run();
+    let started = &run.started;
+    let until = started.workflow_execution_expiration_time;
+    match retry::next(
+        started.retry_policy.as_ref(),
+        started.attempt,
+        failure,
+        tx.ctx.now,
+        until,
+    ) {
+        retry::Next::After(backoff) => {
+            let attributes = WorkflowExecutionStartedEventAttributes {
+                attempt: started.attempt + 1,
+                initiator: ContinueAsNewInitiator::Retry,
+                continued_failure: Some(failure.clone()),
+                first_workflow_task_backoff: Some(backoff),
+                ..repeated(run)
+            };
+            (Some(follow(attributes, tx.ctx)), RetryState::InProgress)
+        }
+        retry::Next::Never(state) => (cron_run(tx, None, Some(failure)), state),
+    }
+}
+
+fn cron_run<'a>(
+    tx: &Transaction<'a>,
+    result: Option<Payloads>,
+    failure: Option<&Failure>,
+) -> Option<Transaction<'a>> {
+    let run = tx.run();
+    let schedule = &run.started.cron_schedule;
+    if schedule.is_empty() {
+        return None;
+    }
+    let backoff = cron::backoff(schedule, run.start_time, tx.ctx.now)?;
+    if run
+        .started
+        .workflow_execution_expiration_time
+        .is_some_and(|end| tx.ctx.now + backoff > end)
+    {
+        return None;
+    }
+    let repeated = repeated(run);
+    let attributes = WorkflowExecutionStartedEventAttributes {
+        attempt: 1,
+        initiator: ContinueAsNewInitiator::CronSchedule,
+        continued_failure: failure.cloned(),
+        last_completion_result: result.or_else(|| repeated.last_completion_result.clone()),
+        first_workflow_task_backoff: Some(backoff),
+        ..repeated
+    };
+    Some(follow(attributes, tx.ctx))
+}
+
+// -- apply -----------------------------------------------------------------------------------------------------------
+
+/// Closes the run: nothing pends any more.
+pub(crate) fn apply_closed(
+    run: &mut Run,
+    event: &Arc<HistoryEvent>,
+    status: WorkflowExecutionStatus,
+) {
+    run.status = status;
+    run.close_time = event.event_time;
+    run.close_event = Some(event.clone());
+    run.workflow_task = None;
+    run.first_workflow_task_at = None;
+    run.sticky = None;
+    run.activities.clear();
+    run.activity_ids.clear();
+    run.timers.clear();
+    run.children.clear();
+    run.external_signals.clear();
+    run.external_cancels.clear();
+    run.buffered.clear();
+}

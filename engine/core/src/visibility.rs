@@ -1,0 +1,57 @@
+//! A run as lists and describe show it.
+
+use fermata_proto::common::{Memo, SearchAttributes, WorkflowExecution};
+use fermata_proto::visibility::VisibilityRecord;
+use fermata_proto::workflow::WorkflowExecutionInfo;
+
+use crate::run::Run;
+
+impl Run {
+    /// The record that lists are made from.
+    pub fn visibility(&self) -> VisibilityRecord {
+        VisibilityRecord {
+            namespace_id: self.namespace_id.clone(),
+            info: self.info(),
+            deleted: false,
+        }
+    }
+
+    pub(crate) fn info(&self) -> WorkflowExecutionInfo {
+        let started = &self.started;
+        let execution = WorkflowExecution {
+            workflow_id: self.workflow_id.0.clone(),
+            run_id: self.run_id.clone(),
+        };
+        let backoff = started.first_workflow_task_backoff.unwrap_or_default();
+        WorkflowExecutionInfo {
+            root_execution: started
+                .root_workflow_execution
+                .clone()
+                .or_else(|| Some(execution.clone())),
+            execution: Some(execution),
+            r#type: started.workflow_type.clone(),
+            start_time: Some(self.start_time),
+            execution_time: Some(self.start_time + backoff),
+            close_time: self.close_time,
+            status: self.status,
+            history_length: self.next_event_id - 1,
+            history_size_bytes: self.history_bytes,
+            state_transition_count: self.transitions,
+            parent_namespace_id: started.parent_workflow_namespace_id.clone(),
+            parent_execution: started.parent_workflow_execution.clone(),
+            memo: Some(Memo {
+                fields: self.memo.clone(),
+            }),
+            search_attributes: Some(SearchAttributes {
+                indexed_fields: self.search_attributes.indexed_fields.clone(),
+            }),
+            task_queue: started
+                .task_queue
+                .as_ref()
+                .map(|queue| queue.name.clone())
+                .unwrap_or_default(),
+            first_run_id: started.first_execution_run_id.clone(),
+            ..WorkflowExecutionInfo::default()
+        }
+    }
+}
