@@ -269,21 +269,24 @@ fn progress(
     });
 }
 
-/// The started activity for its worker.
-fn handout(run: &Run, activity: &Activity, ctx: &Context<'_>) -> PollActivityTaskQueueResponse {
-    let (scheduled, progress) = (&activity.scheduled, &activity.progress);
-    let token = TaskToken {
+fn token(run: &Run, activity: &Activity) -> TaskToken {
+    TaskToken {
         namespace_id: run.namespace_id.clone(),
         workflow_id: run.workflow_id.clone(),
         run_id: run.run_id.clone(),
         scheduled_event_id: activity.scheduled_event_id,
-        attempt: progress.attempt,
-        activity_id: scheduled.activity_id.clone(),
-        started_time: progress.started_time,
+        attempt: activity.progress.attempt,
+        activity_id: activity.scheduled.activity_id.clone(),
+        started_time: activity.progress.started_time,
         ..TaskToken::default()
-    };
+    }
+}
+
+/// The started activity for its worker.
+fn handout(run: &Run, activity: &Activity, ctx: &Context<'_>) -> PollActivityTaskQueueResponse {
+    let (scheduled, progress) = (&activity.scheduled, &activity.progress);
     PollActivityTaskQueueResponse {
-        task_token: codec::encode(&token),
+        task_token: codec::encode(&token(run, activity)),
         workflow_namespace: ctx.namespace.name.clone(),
         workflow_type: run.started.workflow_type.clone(),
         workflow_execution: Some(WorkflowExecution {
@@ -425,6 +428,15 @@ pub(crate) fn on_failed(
 ) -> Result<Decision, Rejection> {
     let (run, activity) = started(view, &request.task_token)?;
     let failure = request.failure.clone().unwrap_or_default();
+    let is_application = matches!(
+        failure.failure_info,
+        Some(FailureFailureInfo::ApplicationFailureInfo(_))
+    );
+    if request.failure.is_some() && !is_application {
+        return Err(Rejection::invalid_argument(
+            "An application failure must be set on the request.",
+        ));
+    }
     let mut tx = Transaction::of(run, ctx);
     if request.last_heartbeat_details.is_some() {
         progress(&mut tx, activity.scheduled_event_id, |progress| {
@@ -491,31 +503,214 @@ fn retry_later(
     }
 }
 
+/// A cancel request by the workflow. One that no worker has is canceled when all commands are carried out.
 pub(crate) fn on_request_cancel(
     tx: &mut Transaction<'_>,
     completed_event_id: i64,
     attributes: &RequestCancelActivityTaskCommandAttributes,
+    outcome: &mut Outcome<'_>,
 ) -> Result<(), CommandError> {
-    let Some(activity) = tx
-        .run()
-        .activities
-        .get(&attributes.scheduled_event_id)
-        .cloned()
-    else {
-        return Err(CommandError::fail(
+    let bad = |text: String| {
+        CommandError::fail(
             Cause::BadRequestCancelActivityAttributes,
-            format!(
-                "BadRequestCancelActivityAttributes: no activity was scheduled by event {}",
-                attributes.scheduled_event_id
-            ),
-        ));
+            format!("BadRequestCancelActivityAttributes: {text}"),
+        )
     };
+    let scheduled_event_id = attributes.scheduled_event_id;
+    let Some(activity) = tx.run().activities.get(&scheduled_event_id).cloned() else {
+        return Err(bad(format!(
+            "invalid history builder state for action: no activity was scheduled by event {scheduled_event_id}"
+        )));
+    };
+    if activity.progress.cancel_requested_event_id != 0 {
+        return Err(bad(format!(
+            "the activity scheduled by event {scheduled_event_id} was asked to cancel before"
+        )));
+    }
     tx.event(ActivityTaskCancelRequestedEventAttributes {
-        scheduled_event_id: attributes.scheduled_event_id,
+        scheduled_event_id,
         workflow_task_completed_event_id: completed_event_id,
     });
-    let _ = activity;
+    if activity.progress.started_time.is_none() && !activity.progress.closing {
+        outcome.canceled_activities.push(scheduled_event_id);
+    }
     Ok(())
+}
+
+/// Closes activities that were canceled before a worker had them.
+pub(crate) fn cancel_unstarted(tx: &mut Transaction<'_>, canceled: &[i64], identity: &str) {
+    for scheduled_event_id in canceled {
+        let Some(activity) = tx.run().activities.get(scheduled_event_id) else {
+            continue;
+        };
+        let latest_cancel_requested_event_id = activity.progress.cancel_requested_event_id;
+        tx.event(ActivityTaskCanceledEventAttributes {
+            details: Some(Payloads {
+                payloads: vec![json_text("ACTIVITY_ID_NOT_STARTED")],
+            }),
+            latest_cancel_requested_event_id,
+            scheduled_event_id: *scheduled_event_id,
+            identity: identity.to_owned(),
+            ..ActivityTaskCanceledEventAttributes::default()
+        });
+        tx.want_task();
+    }
+}
+
+fn json_text(text: &str) -> Payload {
+    Payload {
+        metadata: [("encoding".to_owned(), "json/plain".into())].into(),
+        data: format!("\"{text}\"").into(),
+        ..Payload::default()
+    }
+}
+
+pub(crate) fn on_canceled(
+    view: &View<'_>,
+    request: &RespondActivityTaskCanceledRequest,
+    ctx: &Context<'_>,
+) -> Result<Decision, Rejection> {
+    let (run, activity) = started(view, &request.task_token)?;
+    if activity.progress.cancel_requested_event_id == 0 {
+        return Err(Rejection::invalid_argument(
+            "Unable to mark activity as cancelled without activity being request cancelled first.",
+        ));
+    }
+    let mut tx = Transaction::of(run, ctx);
+    let attributes = ActivityTaskCanceledEventAttributes {
+        details: request.details.clone(),
+        latest_cancel_requested_event_id: activity.progress.cancel_requested_event_id,
+        scheduled_event_id: activity.scheduled_event_id,
+        identity: request.identity.clone(),
+        worker_version: request.worker_version.clone(),
+        ..ActivityTaskCanceledEventAttributes::default()
+    };
+    close(&mut tx, activity, true, |started_event_id| {
+        ActivityTaskCanceledEventAttributes {
+            started_event_id,
+            ..attributes
+        }
+        .into()
+    });
+    Ok(Decision::one(tx, Reply::done()))
+}
+
+/// The token of the attempt that the activity with `activity_id` is at.
+///
+/// # Errors
+/// NOT_FOUND if no such activity is open.
+fn token_by_id(
+    view: &View<'_>,
+    run_id: &str,
+    activity_id: &str,
+) -> Result<(bytes::Bytes, bool), Rejection> {
+    let run = find::open_run(view, run_id)?;
+    let activity = run
+        .activity_ids
+        .get(activity_id)
+        .and_then(|scheduled_event_id| run.activities.get(scheduled_event_id))
+        .filter(|activity| !activity.progress.closing)
+        .ok_or_else(|| {
+            Rejection::not_found(format!(
+                "cannot find pending activity with ActivityID {activity_id}"
+            ))
+        })?;
+    let token = codec::encode(&token(run, activity));
+    Ok((token, activity.progress.started_time.is_some()))
+}
+
+pub(crate) fn on_completed_by_id(
+    view: &View<'_>,
+    request: &RespondActivityTaskCompletedByIdRequest,
+    ctx: &Context<'_>,
+) -> Result<Decision, Rejection> {
+    let (task_token, is_started) = token_by_id(view, &request.run_id, &request.activity_id)?;
+    let request = RespondActivityTaskCompletedRequest {
+        task_token,
+        result: request.result.clone(),
+        identity: request.identity.clone(),
+        ..RespondActivityTaskCompletedRequest::default()
+    };
+    if is_started {
+        return on_completed(
+            view,
+            &CompleteActivity {
+                request,
+                sticky_queue: None,
+            },
+            ctx,
+        );
+    }
+    // Somebody else did the work before a worker took it.
+    let (run, activity) = started(view, &request.task_token)?;
+    let mut tx = Transaction::of(run, ctx);
+    start(&mut tx, activity.scheduled_event_id, &request.identity, "");
+    let scheduled_event_id = activity.scheduled_event_id;
+    close(&mut tx, activity, true, |started_event_id| {
+        ActivityTaskCompletedEventAttributes {
+            result: request.result,
+            scheduled_event_id,
+            started_event_id,
+            identity: request.identity,
+            ..ActivityTaskCompletedEventAttributes::default()
+        }
+        .into()
+    });
+    Ok(Decision::one(tx, Reply::done()))
+}
+
+pub(crate) fn on_failed_by_id(
+    view: &View<'_>,
+    request: &RespondActivityTaskFailedByIdRequest,
+    ctx: &Context<'_>,
+) -> Result<Decision, Rejection> {
+    let request = RespondActivityTaskFailedRequest {
+        task_token: started_by_id(view, &request.run_id, &request.activity_id)?,
+        failure: request.failure.clone(),
+        identity: request.identity.clone(),
+        last_heartbeat_details: request.last_heartbeat_details.clone(),
+        ..RespondActivityTaskFailedRequest::default()
+    };
+    on_failed(view, &request, ctx)
+}
+
+pub(crate) fn on_canceled_by_id(
+    view: &View<'_>,
+    request: &RespondActivityTaskCanceledByIdRequest,
+    ctx: &Context<'_>,
+) -> Result<Decision, Rejection> {
+    let request = RespondActivityTaskCanceledRequest {
+        task_token: started_by_id(view, &request.run_id, &request.activity_id)?,
+        details: request.details.clone(),
+        identity: request.identity.clone(),
+        ..RespondActivityTaskCanceledRequest::default()
+    };
+    on_canceled(view, &request, ctx)
+}
+
+pub(crate) fn on_heartbeat_by_id(
+    view: &View<'_>,
+    request: &RecordActivityTaskHeartbeatByIdRequest,
+    ctx: &Context<'_>,
+) -> Result<Decision, Rejection> {
+    let request = RecordActivityTaskHeartbeatRequest {
+        task_token: started_by_id(view, &request.run_id, &request.activity_id)?,
+        details: request.details.clone(),
+        identity: request.identity.clone(),
+        ..RecordActivityTaskHeartbeatRequest::default()
+    };
+    on_heartbeat(view, &request, ctx)
+}
+
+fn started_by_id(
+    view: &View<'_>,
+    run_id: &str,
+    activity_id: &str,
+) -> Result<bytes::Bytes, Rejection> {
+    match token_by_id(view, run_id, activity_id)? {
+        (token, true) => Ok(token),
+        (_, false) => Err(gone()),
+    }
 }
 
 pub(crate) fn on_heartbeat(
@@ -633,6 +828,7 @@ pub(crate) fn on_deadline(tx: &mut Transaction<'_>) {
 fn time_out(tx: &mut Transaction<'_>, activity: &Activity, timeout_type: TimeoutType) {
     let failure = Failure {
         message: format!("activity {timeout_type:?} timeout"),
+        source: "Server".to_owned(),
         failure_info: Some(FailureFailureInfo::TimeoutFailureInfo(TimeoutFailureInfo {
             timeout_type,
             last_heartbeat_details: activity.progress.heartbeat_details.clone(),

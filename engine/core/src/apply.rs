@@ -7,7 +7,9 @@ use fermata_proto::enums::WorkflowExecutionStatus as Status;
 use fermata_proto::event::*;
 
 use crate::run::Run;
-use crate::{activity, close, signal, start, timer, workflow_task};
+use crate::{
+    activity, child_workflow, close, external, signal, start, timer, upsert, workflow_task,
+};
 
 impl Run {
     pub(crate) fn apply_event(&mut self, event: &Arc<HistoryEvent>) {
@@ -57,6 +59,50 @@ impl Run {
             A::TimerCanceled(a) => timer::apply_gone(self, &a.timer_id),
             A::WorkflowExecutionSignaled(_) => signal::apply_signaled(self),
             A::WorkflowExecutionCancelRequested(_) => self.cancel_requested = true,
+            A::UpsertWorkflowSearchAttributes(a) => {
+                upsert::apply_search_attributes(self, a.search_attributes.as_ref());
+            }
+            A::WorkflowPropertiesModified(a) => upsert::apply_memo(self, a.upserted_memo.as_ref()),
+            A::StartChildWorkflowExecutionInitiated(a) => {
+                child_workflow::apply_initiated(self, event, a)
+            }
+            A::ChildWorkflowExecutionStarted(a) => child_workflow::apply_started(self, event, a),
+            A::StartChildWorkflowExecutionFailed(a) => {
+                child_workflow::apply_closed(self, a.initiated_event_id)
+            }
+            A::ChildWorkflowExecutionCompleted(a) => {
+                child_workflow::apply_closed(self, a.initiated_event_id)
+            }
+            A::ChildWorkflowExecutionFailed(a) => {
+                child_workflow::apply_closed(self, a.initiated_event_id)
+            }
+            A::ChildWorkflowExecutionCanceled(a) => {
+                child_workflow::apply_closed(self, a.initiated_event_id)
+            }
+            A::ChildWorkflowExecutionTimedOut(a) => {
+                child_workflow::apply_closed(self, a.initiated_event_id)
+            }
+            A::ChildWorkflowExecutionTerminated(a) => {
+                child_workflow::apply_closed(self, a.initiated_event_id)
+            }
+            A::SignalExternalWorkflowExecutionInitiated(a) => {
+                external::apply_signal_initiated(self, event, a)
+            }
+            A::ExternalWorkflowExecutionSignaled(a) => {
+                self.external_signals.remove(&a.initiated_event_id);
+            }
+            A::SignalExternalWorkflowExecutionFailed(a) => {
+                self.external_signals.remove(&a.initiated_event_id);
+            }
+            A::RequestCancelExternalWorkflowExecutionInitiated(a) => {
+                external::apply_cancel_initiated(self, event, a);
+            }
+            A::ExternalWorkflowExecutionCancelRequested(a) => {
+                self.external_cancels.remove(&a.initiated_event_id);
+            }
+            A::RequestCancelExternalWorkflowExecutionFailed(a) => {
+                self.external_cancels.remove(&a.initiated_event_id);
+            }
             _ => {}
         }
     }
@@ -70,6 +116,31 @@ impl Run {
             A::ActivityTaskTimedOut(a) => activity::apply_buffered(self, a.scheduled_event_id),
             A::ActivityTaskCanceled(a) => activity::apply_buffered(self, a.scheduled_event_id),
             A::TimerFired(a) => timer::apply_buffered(self, &a.timer_id),
+            A::ChildWorkflowExecutionStarted(a) => {
+                let run_id = a
+                    .workflow_execution
+                    .as_ref()
+                    .map_or("", |child| &child.run_id);
+                child_workflow::apply_buffered(self, a.initiated_event_id, Some(run_id));
+            }
+            A::StartChildWorkflowExecutionFailed(a) => {
+                child_workflow::apply_buffered(self, a.initiated_event_id, None)
+            }
+            A::ChildWorkflowExecutionCompleted(a) => {
+                child_workflow::apply_buffered(self, a.initiated_event_id, None)
+            }
+            A::ChildWorkflowExecutionFailed(a) => {
+                child_workflow::apply_buffered(self, a.initiated_event_id, None)
+            }
+            A::ChildWorkflowExecutionCanceled(a) => {
+                child_workflow::apply_buffered(self, a.initiated_event_id, None)
+            }
+            A::ChildWorkflowExecutionTimedOut(a) => {
+                child_workflow::apply_buffered(self, a.initiated_event_id, None)
+            }
+            A::ChildWorkflowExecutionTerminated(a) => {
+                child_workflow::apply_buffered(self, a.initiated_event_id, None)
+            }
             A::WorkflowExecutionCancelRequested(_) => self.cancel_requested = true,
             _ => {}
         }

@@ -17,7 +17,7 @@ use crate::context::Context;
 use crate::decision::{Decision, Effect, Reply, View};
 use crate::run::Run;
 use crate::transaction::Transaction;
-use crate::{buffer, cron, find, retry, start};
+use crate::{buffer, child_workflow, cron, external, find, retry, start};
 
 const HISTORY_SERVICE: &str = "history-service";
 
@@ -32,6 +32,7 @@ pub(crate) fn on_complete<'a>(
     outcome: &mut Outcome<'a>,
 ) -> Result<(), CommandError> {
     let next = cron_run(tx, attributes.result.clone(), None);
+    closing(tx);
     tx.event(WorkflowExecutionCompletedEventAttributes {
         result: attributes.result.clone(),
         workflow_task_completed_event_id: completed_event_id,
@@ -41,7 +42,7 @@ pub(crate) fn on_complete<'a>(
             .unwrap_or_default(),
     });
     outcome.next_run = next;
-    closed(tx);
+    closed(tx, outcome.next_run.is_some());
     Ok(())
 }
 
@@ -58,6 +59,7 @@ pub(crate) fn on_fail<'a>(
         )
     })?;
     let (next, retry_state) = retry_or_cron(tx, &failure);
+    closing(tx);
     tx.event(WorkflowExecutionFailedEventAttributes {
         failure: Some(failure),
         retry_state,
@@ -68,7 +70,7 @@ pub(crate) fn on_fail<'a>(
             .unwrap_or_default(),
     });
     outcome.next_run = next;
-    closed(tx);
+    closed(tx, outcome.next_run.is_some());
     Ok(())
 }
 
@@ -77,11 +79,12 @@ pub(crate) fn on_cancel(
     completed_event_id: i64,
     attributes: &CancelWorkflowExecutionCommandAttributes,
 ) -> Result<(), CommandError> {
+    closing(tx);
     tx.event(WorkflowExecutionCanceledEventAttributes {
         workflow_task_completed_event_id: completed_event_id,
         details: attributes.details.clone(),
     });
-    closed(tx);
+    closed(tx, false);
     Ok(())
 }
 
@@ -144,6 +147,7 @@ pub(crate) fn on_continue_as_new<'a>(
         ..inherited(run)
     };
     let next = follow(next, ctx);
+    closing(tx);
     tx.event(WorkflowExecutionContinuedAsNewEventAttributes {
         new_execution_run_id: next.run().run_id.clone(),
         workflow_type: next.run().started.workflow_type.clone(),
@@ -163,7 +167,7 @@ pub(crate) fn on_continue_as_new<'a>(
         initial_versioning_behavior: attributes.initial_versioning_behavior,
     });
     outcome.next_run = Some(next);
-    closed(tx);
+    closed(tx, true);
     Ok(())
 }
 
@@ -178,26 +182,32 @@ pub(crate) fn on_terminate(
         .as_ref()
         .map_or("", |execution| &execution.run_id);
     let run = find::open_run(view, run_id)?;
+    find::chain(run, &request.first_execution_run_id)?;
+    if let Some(sender) = &terminate.sender {
+        external::may_address(run, sender)?;
+    }
     let mut tx = Transaction::of(run, ctx);
     give_up_task(&mut tx);
+    closing(&mut tx);
     tx.event(WorkflowExecutionTerminatedEventAttributes {
         reason: request.reason.clone(),
         details: request.details.clone(),
         identity: request.identity.clone(),
     });
-    closed(&mut tx);
+    closed(&mut tx, false);
     Ok(Decision::one(tx, Reply::done()))
 }
 
 /// Ends the open run for another that takes its workflow id.
 pub(crate) fn terminate_for_new_run(tx: &mut Transaction<'_>) {
     give_up_task(tx);
+    closing(tx);
     tx.event(WorkflowExecutionTerminatedEventAttributes {
         reason: "TerminateIfRunning WorkflowIdReusePolicy".to_owned(),
         details: None,
         identity: HISTORY_SERVICE.to_owned(),
     });
-    closed(tx);
+    closed(tx, false);
 }
 
 /// Before a close from outside: a started first attempt fails, and what it held back is written.
@@ -219,9 +229,19 @@ fn give_up_task(tx: &mut Transaction<'_>) {
     buffer::flush(tx);
 }
 
-fn closed(tx: &mut Transaction<'_>) {
+/// After the closing event. If the chain goes on, parent and children belong to the next run.
+fn closed(tx: &mut Transaction<'_>, goes_on: bool) {
+    if !goes_on {
+        child_workflow::notify_parent(tx);
+    }
     let run_id = tx.run().run_id.clone();
     tx.effect(Effect::PublishVisibility { run_id });
+}
+
+/// Before the closing event: children end as their policies say, and what was never delivered is dropped.
+fn closing(tx: &mut Transaction<'_>) {
+    tx.drop_new_outbox();
+    child_workflow::on_parent_closing(tx);
 }
 
 // -- time-outs -------------------------------------------------------------------------------------------------------
@@ -236,6 +256,18 @@ pub(crate) fn deadline(run: &Run) -> Option<Timestamp> {
     match (by_run, run.started.workflow_execution_expiration_time) {
         (Some(run), Some(chain)) => Some(run.min(chain)),
         (run, chain) => run.or(chain),
+    }
+}
+
+impl Run {
+    /// When this run times out; none if it may run for ever.
+    pub(crate) fn run_deadline(&self) -> Option<Timestamp> {
+        let backoff = self.started.first_workflow_task_backoff.unwrap_or_default();
+        let timeout = self
+            .started
+            .workflow_run_timeout
+            .filter(|timeout| !timeout.is_zero())?;
+        Some(self.start_time + timeout + backoff)
     }
 }
 
@@ -262,6 +294,7 @@ pub(crate) fn on_deadline<'a>(tx: &mut Transaction<'a>) -> Option<Transaction<'a
         retry_or_cron(tx, &failure)
     };
     give_up_task(tx);
+    closing(tx);
     tx.event(WorkflowExecutionTimedOutEventAttributes {
         retry_state,
         new_execution_run_id: next
@@ -269,7 +302,7 @@ pub(crate) fn on_deadline<'a>(tx: &mut Transaction<'a>) -> Option<Transaction<'a
             .map(|next| next.run().run_id.clone())
             .unwrap_or_default(),
     });
-    closed(tx);
+    closed(tx, next.is_some());
     next
 }
 
@@ -335,7 +368,7 @@ fn follow<'a>(
         attributes: Some(attributes.into()),
         ..HistoryEvent::default()
     };
-    start::open(event, run_id, None, ctx)
+    start::open(event, run_id, None, ctx, |_| {})
 }
 
 fn retry_or_cron<'a>(
@@ -413,7 +446,6 @@ pub(crate) fn apply_closed(
     run.activities.clear();
     run.activity_ids.clear();
     run.timers.clear();
-    run.children.clear();
     run.external_signals.clear();
     run.external_cancels.clear();
     run.buffered.clear();

@@ -17,7 +17,9 @@ use crate::context::Context;
 use crate::decision::{Decision, Reply, View};
 use crate::run::Sticky;
 use crate::transaction::Transaction;
-use crate::{activity, buffer, close, timer, workflow_task};
+use crate::{
+    activity, buffer, child_workflow, close, external, marker, timer, upsert, workflow_task,
+};
 
 /// Request id of a task that a completion's answer hands out.
 const RETURNED_TASK_REQUEST_ID: &str = "request-from-RespondWorkflowTaskCompleted";
@@ -48,6 +50,8 @@ impl CommandError {
 pub(crate) struct Outcome<'a> {
     /// Activities that the worker asked to run itself.
     pub eager: Vec<PollActivityTaskQueueResponse>,
+    /// Activities canceled before a worker had them: closed after all commands.
+    pub canceled_activities: Vec<i64>,
     /// The run that follows a closing command.
     pub next_run: Option<Transaction<'a>>,
 }
@@ -117,6 +121,9 @@ fn carry_out<'a>(
         }
         carry_out_one(tx, completed_event_id, command, outcome)?;
     }
+    if tx.run().is_open() {
+        activity::cancel_unstarted(tx, &outcome.canceled_activities, &request.identity);
+    }
     Ok(())
 }
 
@@ -139,7 +146,9 @@ fn carry_out_one<'a>(
         A::ScheduleActivityTask(a) => {
             activity::on_schedule(tx, completed_event_id, command, a, outcome)
         }
-        A::RequestCancelActivityTask(a) => activity::on_request_cancel(tx, completed_event_id, a),
+        A::RequestCancelActivityTask(a) => {
+            activity::on_request_cancel(tx, completed_event_id, a, outcome)
+        }
         A::StartTimer(a) => timer::on_start(tx, completed_event_id, command, a),
         A::CancelTimer(a) => timer::on_cancel(tx, completed_event_id, a),
         A::CompleteWorkflowExecution(a) => close::on_complete(tx, completed_event_id, a, outcome),
@@ -148,13 +157,21 @@ fn carry_out_one<'a>(
         A::ContinueAsNewWorkflowExecution(a) => {
             close::on_continue_as_new(tx, completed_event_id, a, outcome)
         }
-        A::RecordMarker(_)
-        | A::StartChildWorkflowExecution(_)
-        | A::SignalExternalWorkflowExecution(_)
-        | A::RequestCancelExternalWorkflowExecution(_)
-        | A::UpsertWorkflowSearchAttributes(_)
-        | A::ModifyWorkflowProperties(_)
-        | A::ProtocolMessage(_)
+        A::RecordMarker(a) => marker::on_record(tx, completed_event_id, command, a),
+        A::StartChildWorkflowExecution(a) => {
+            child_workflow::on_start(tx, completed_event_id, command, a)
+        }
+        A::SignalExternalWorkflowExecution(a) => {
+            external::on_signal(tx, completed_event_id, command, a)
+        }
+        A::RequestCancelExternalWorkflowExecution(a) => {
+            external::on_cancel(tx, completed_event_id, command, a)
+        }
+        A::UpsertWorkflowSearchAttributes(a) => {
+            upsert::on_search_attributes(tx, completed_event_id, a)
+        }
+        A::ModifyWorkflowProperties(a) => upsert::on_memo(tx, completed_event_id, a),
+        A::ProtocolMessage(_)
         | A::ScheduleNexusOperation(_)
         | A::RequestCancelNexusOperation(_) => Err(CommandError::RefuseCall(Rejection::new(
             fermata_proto::rpc::RejectionKind::Unimplemented,

@@ -1,10 +1,15 @@
 //! The one entry to the rules.
 
-use fermata_proto::rpc::{Rejection, RejectionKind, Request};
+use fermata_proto::rpc::{Answer, Rejection, RejectionKind, Request};
 
+use crate::change::Fact;
 use crate::context::Context;
-use crate::decision::{Decision, Input, View};
-use crate::{activity, close, command, deadlines, signal, start, workflow_task};
+use crate::decision::{Decision, Input, Reply, View};
+use crate::transaction::Transaction;
+use crate::{
+    activity, cancel, child_workflow, close, command, deadlines, external, signal,
+    signal_with_start, start, workflow_task,
+};
 
 /// What `input` does to the addressed workflow.
 ///
@@ -16,11 +21,30 @@ pub fn decide(view: &View<'_>, input: &Input, ctx: &Context<'_>) -> Result<Decis
     match input {
         Input::Request(request) => on_request(view, request, ctx),
         Input::Deadline => deadlines::on_deadline(view, ctx),
-        Input::Delivered { .. } => Err(Rejection::new(
-            RejectionKind::Unimplemented,
-            "no outbox entry waits for this",
-        )),
+        Input::Delivered { outbox_id, answer } => on_delivered(view, *outbox_id, answer, ctx),
     }
+}
+
+fn on_delivered(
+    view: &View<'_>,
+    outbox_id: u64,
+    answer: &Answer,
+    ctx: &Context<'_>,
+) -> Result<Decision, Rejection> {
+    let Some((run, entry)) = view
+        .run
+        .and_then(|run| Some((run, run.outbox.get(&outbox_id)?)))
+    else {
+        return Ok(Decision::reply(Reply::None));
+    };
+    let mut tx = Transaction::of(run, ctx);
+    tx.fact(Fact::OutboxDone { outbox_id });
+    if run.is_open() {
+        external::on_answered(&mut tx, entry, answer);
+    } else {
+        child_workflow::on_answered_after_close(&mut tx, entry, answer);
+    }
+    Ok(Decision::one(tx, Reply::None))
 }
 
 fn on_request(
@@ -31,6 +55,13 @@ fn on_request(
     match request {
         Request::StartWorkflowExecution(request) => start::on_start(view, request, ctx),
         Request::StartChildWorkflow(child) => start::on_start_child(view, child, ctx),
+        Request::SignalWithStartWorkflowExecution(request) => {
+            signal_with_start::on_signal_with_start(view, request, ctx)
+        }
+        Request::RequestCancelWorkflowExecution(cancel) => {
+            cancel::on_request_cancel(view, cancel, ctx)
+        }
+        Request::RecordChildWorkflowClosed(closed) => child_workflow::on_closed(view, closed, ctx),
         Request::SignalWorkflowExecution(signal) => signal::on_signal(view, signal, ctx),
         Request::TerminateWorkflowExecution(request) => close::on_terminate(view, request, ctx),
         Request::ClaimWorkflowTask(claim) => workflow_task::on_claim(view, claim, ctx),
@@ -40,6 +71,20 @@ fn on_request(
         Request::RespondActivityTaskCompleted(request) => {
             activity::on_completed(view, request, ctx)
         }
+        Request::RespondActivityTaskCanceled(request) => activity::on_canceled(view, request, ctx),
+        Request::RespondActivityTaskCompletedById(request) => {
+            activity::on_completed_by_id(view, request, ctx)
+        }
+        Request::RespondActivityTaskFailedById(request) => {
+            activity::on_failed_by_id(view, request, ctx)
+        }
+        Request::RespondActivityTaskCanceledById(request) => {
+            activity::on_canceled_by_id(view, request, ctx)
+        }
+        Request::RecordActivityTaskHeartbeatById(request) => {
+            activity::on_heartbeat_by_id(view, request, ctx)
+        }
+        Request::ResetStickyTaskQueue(_) => sticky_reset(view, ctx),
         Request::RespondActivityTaskFailed(request) => activity::on_failed(view, request, ctx),
         Request::RecordActivityTaskHeartbeat(request) => activity::on_heartbeat(view, request, ctx),
         _ => Err(Rejection::new(
@@ -47,4 +92,14 @@ fn on_request(
             "this request is not supported yet",
         )),
     }
+}
+
+/// The run goes back to its normal queue.
+fn sticky_reset(view: &View<'_>, ctx: &Context<'_>) -> Result<Decision, Rejection> {
+    let run = crate::find::open_run(view, view.run.map_or("", |run| &run.run_id))?;
+    let mut tx = Transaction::of(run, ctx);
+    if run.sticky.is_some() {
+        tx.fact(Fact::Sticky(None));
+    }
+    Ok(Decision::one(tx, Reply::done()))
 }

@@ -48,3 +48,18 @@ pub(crate) fn token(bytes: &[u8]) -> Result<TaskToken, Rejection> {
     }
     codec::decode(bytes).map_err(|_| Rejection::invalid_argument("Error deserializing task token."))
 }
+
+/// A request may pin the chain of runs by its first run.
+///
+/// # Errors
+/// NOT_FOUND if the run belongs to another chain.
+pub(crate) fn chain(run: &Run, first_execution_run_id: &str) -> Result<(), Rejection> {
+    if first_execution_run_id.is_empty()
+        || run.started.first_execution_run_id == first_execution_run_id
+    {
+        return Ok(());
+    }
+    Err(Rejection::not_found(
+        "workflow execution not found: its chain began with another run",
+    ))
+}

@@ -1,16 +1,17 @@
 //! Signals, from clients and from other workflows.
 
 use fermata_proto::common::*;
-use fermata_proto::enums::EventType;
+use fermata_proto::enums::{EventType, ResourceExhaustedCause, ResourceExhaustedScope};
+use fermata_proto::error_details::ResourceExhaustedFailure;
 use fermata_proto::event::*;
-use fermata_proto::rpc::{Rejection, RejectionKind, SignalWorkflow};
+use fermata_proto::rpc::{ErrorDetail, Rejection, RejectionKind, SignalWorkflow};
 
 use crate::change::Fact;
 use crate::context::Context;
 use crate::decision::{Decision, Reply, View};
 use crate::run::{RequestIdRecord, Run};
 use crate::transaction::Transaction;
-use crate::{find, workflow_task};
+use crate::{external, find, workflow_task};
 
 pub(crate) fn on_signal(
     view: &View<'_>,
@@ -26,16 +27,54 @@ pub(crate) fn on_signal(
     if run.request_ids.contains_key(&request.request_id) {
         return Ok(Decision::reply(Reply::done()));
     }
+    if let Some(sender) = &signal.sender {
+        external::may_address(run, sender)?;
+    }
+    may_take(run, ctx)?;
+    let mut tx = Transaction::of(run, ctx);
+    write(&mut tx, signal);
+    Ok(Decision::one(tx, Reply::done()))
+}
+
+/// Whether the run takes another signal.
+///
+/// # Errors
+/// The limit is reached, or the workflow is about to close.
+pub(crate) fn may_take(run: &Run, ctx: &Context<'_>) -> Result<(), Rejection> {
     if run.signals >= ctx.limits.signals_per_run_max {
         return Err(Rejection::new(
             RejectionKind::InvalidArgument,
             format!(
-                "workflow execution has taken its {} signals",
+                "exceeded workflow execution limit for signal events: {}",
                 ctx.limits.signals_per_run_max
             ),
         ));
     }
-    let mut tx = Transaction::of(run, ctx);
+    let started = run
+        .workflow_task
+        .as_ref()
+        .is_some_and(|task| task.is_started());
+    if run.close_refused && started {
+        let detail = ResourceExhaustedFailure {
+            cause: ResourceExhaustedCause::BusyWorkflow,
+            scope: ResourceExhaustedScope::Namespace,
+        };
+        return Err(
+            Rejection::new(RejectionKind::ResourceExhausted, "workflow is closing")
+                .with(ErrorDetail::ResourceExhausted(detail)),
+        );
+    }
+    Ok(())
+}
+
+/// Writes or buffers the event, notes the request id and wakes the workflow.
+pub(crate) fn write(tx: &mut Transaction<'_>, signal: &SignalWorkflow) {
+    write_event(tx, signal);
+    workflow_task::schedule_if_none(tx);
+}
+
+pub(crate) fn write_event(tx: &mut Transaction<'_>, signal: &SignalWorkflow) {
+    let request = &signal.request;
     let event = HistoryEvent {
         links: request.links.clone(),
         attributes: Some(
@@ -58,7 +97,7 @@ pub(crate) fn on_signal(
         ..HistoryEvent::default()
     };
     let event_id = tx.write_or_buffer(event).unwrap_or(0);
-    if !request.request_id.is_empty() {
+    if !request.request_id.is_empty() && !tx.run().request_ids.contains_key(&request.request_id) {
         let record = RequestIdRecord {
             event_type: EventType::WorkflowExecutionSignaled,
             event_id,
@@ -68,8 +107,6 @@ pub(crate) fn on_signal(
             record,
         });
     }
-    workflow_task::schedule_if_none(&mut tx);
-    Ok(Decision::one(tx, Reply::done()))
 }
 
 pub(crate) fn apply_signaled(run: &mut Run) {

@@ -79,6 +79,7 @@ pub(crate) fn on_start_child(
 }
 
 /// Whether a start may go on.
+#[allow(clippy::large_enum_variant)]
 pub(crate) enum Admission<'a> {
     Existing {
         run: &'a Run,
@@ -198,6 +199,16 @@ pub(crate) fn begin<'a>(
     origin: &Origin<'_>,
     ctx: &'a Context<'a>,
 ) -> Transaction<'a> {
+    begin_with(request, origin, ctx, |_| {})
+}
+
+/// As [`begin`]; `more` writes what comes between the first event and the first workflow task.
+pub(crate) fn begin_with<'a>(
+    request: &StartWorkflowExecutionRequest,
+    origin: &Origin<'_>,
+    ctx: &'a Context<'a>,
+    more: impl FnOnce(&mut Transaction<'a>),
+) -> Transaction<'a> {
     let run_id = ctx.new_id();
     let execution_timeout = request
         .workflow_execution_timeout
@@ -223,10 +234,6 @@ pub(crate) fn begin<'a>(
     } else {
         backoff
     };
-    let own = WorkflowExecution {
-        workflow_id: request.workflow_id.clone(),
-        run_id: run_id.clone(),
-    };
     let mut attributes = WorkflowExecutionStartedEventAttributes {
         workflow_type: request.workflow_type.clone(),
         task_queue: request.task_queue.as_ref().map(normal),
@@ -241,10 +248,7 @@ pub(crate) fn begin<'a>(
         original_execution_run_id: run_id.clone(),
         first_execution_run_id: run_id.clone(),
         identity: request.identity.clone(),
-        retry_policy: request
-            .retry_policy
-            .as_ref()
-            .map(|policy| retry::filled(policy)),
+        retry_policy: request.retry_policy.as_ref().map(retry::filled),
         attempt: 1,
         workflow_execution_expiration_time: execution_timeout
             .map(|timeout| ctx.now + timeout + backoff),
@@ -284,14 +288,13 @@ pub(crate) fn begin<'a>(
             run_id: child.root_run_id.clone(),
         });
     }
-    let _ = own;
     let event = HistoryEvent {
         user_metadata: request.user_metadata.clone(),
         links: request.links.clone(),
         attributes: Some(attributes.into()),
         ..HistoryEvent::default()
     };
-    open(event, run_id, Some(&request.request_id), ctx)
+    open(event, run_id, Some(&request.request_id), ctx, more)
 }
 
 /// Writes the first event of a new run and schedules its first workflow task, unless that waits.
@@ -300,6 +303,7 @@ pub(crate) fn open<'a>(
     run_id: String,
     request_id: Option<&str>,
     ctx: &'a Context<'a>,
+    more: impl FnOnce(&mut Transaction<'a>),
 ) -> Transaction<'a> {
     let workflow_id = match &event.attributes {
         Some(HistoryEventAttributes::WorkflowExecutionStarted(started)) => {
@@ -318,6 +322,7 @@ pub(crate) fn open<'a>(
             event_id,
         },
     });
+    more(&mut tx);
     workflow_task::schedule_if_none(&mut tx);
     let run_id = tx.run().run_id.clone();
     tx.effect(Effect::PublishVisibility { run_id });

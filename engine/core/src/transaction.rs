@@ -18,6 +18,8 @@ pub struct Transaction<'a> {
     changes: Vec<Change>,
     effects: Vec<Effect>,
     wants_task: bool,
+    /// Outbox entries from here on are of this transition.
+    first_outbox_id: u64,
 }
 
 impl<'a> Transaction<'a> {
@@ -30,6 +32,7 @@ impl<'a> Transaction<'a> {
             changes: Vec::new(),
             effects: Vec::new(),
             wants_task: false,
+            first_outbox_id: run.next_outbox_id,
         }
     }
 
@@ -123,6 +126,22 @@ impl<'a> Transaction<'a> {
         self.effects
             .retain(|effect| !matches!(effect, Effect::DispatchWorkflowTask { .. }));
         self.effects.len() < before
+    }
+
+    /// Takes back every request to other workflows that this transition made.
+    pub(crate) fn drop_new_outbox(&mut self) {
+        let new: Vec<u64> = self
+            .run
+            .outbox
+            .range(self.first_outbox_id..)
+            .map(|(id, _)| *id)
+            .collect();
+        for outbox_id in new {
+            self.fact(Fact::OutboxDone { outbox_id });
+            self.effects.retain(|effect| {
+                !matches!(effect, Effect::Deliver { outbox_id: id, .. } if *id == outbox_id)
+            });
+        }
     }
 
     fn change(&mut self, change: Change) {

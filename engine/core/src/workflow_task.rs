@@ -14,7 +14,7 @@
 use std::time::Duration;
 
 use fermata_proto::codec;
-use fermata_proto::common::WorkflowExecution;
+use fermata_proto::common::{Payload, WorkflowExecution};
 use fermata_proto::enums::{
     SuggestContinueAsNewReason, TaskQueueKind, TimeoutType, WorkflowTaskFailedCause,
 };
@@ -31,6 +31,20 @@ use crate::decision::{Decision, Effect, Reply, TaskHandout, View};
 use crate::run::{Run, WorkflowTask};
 use crate::transaction::Transaction;
 use crate::{buffer, find};
+
+/// The search attribute that tells which builds worked on a run.
+pub(crate) const BUILD_IDS: &str = "BuildIds";
+
+fn unversioned() -> Payload {
+    let metadata = [("encoding", "json/plain"), ("type", "KeywordList")];
+    Payload {
+        metadata: metadata
+            .map(|(key, value)| (key.to_owned(), value.into()))
+            .into(),
+        data: r#"["unversioned"]"#.into(),
+        ..Payload::default()
+    }
+}
 
 /// From this attempt on the start-to-close time-out grows.
 const GROWING_ATTEMPT: i32 = 3;
@@ -467,7 +481,6 @@ pub(crate) fn on_deadline(tx: &mut Transaction<'_>) {
             scheduled_event_id: task.scheduled_event_id,
             started_event_id: task.started_event_id,
             timeout_type,
-            ..WorkflowTaskTimedOutEventAttributes::default()
         });
     }
     try_again(tx, &task);
@@ -525,6 +538,10 @@ pub(crate) fn apply_completed(
     run.last_completed_task_started_event_id = attributes.started_event_id;
     run.last_task_completed_event_id = event.event_id;
     run.last_worker_identity.clone_from(&attributes.identity);
+    run.search_attributes
+        .indexed_fields
+        .entry(BUILD_IDS.to_owned())
+        .or_insert_with(unversioned);
 }
 
 /// Failed or timed out: the task is gone, whatever follows.

@@ -1,0 +1,463 @@
+//! Child workflows: initiated by a command, started in their own partition through the outbox, closed by a notice.
+//!
+//! | state | start answered | child closed |
+//! |---|---|---|
+//! | initiated | Started or StartFailed event | (the notice waits for the answer) |
+//! | started | nothing | closing event |
+//! | closing (its event is buffered) | nothing | nothing |
+
+use fermata_proto::command::*;
+use fermata_proto::common::{WorkflowExecution, WorkflowType};
+use fermata_proto::enums::WorkflowTaskFailedCause as Cause;
+use fermata_proto::enums::*;
+use fermata_proto::event::*;
+use fermata_proto::rpc::*;
+use fermata_proto::service::*;
+
+use crate::command::CommandError;
+use crate::context::Context;
+use crate::decision::{Decision, Reply, View};
+use crate::run::{Child, Run};
+use crate::transaction::Transaction;
+use crate::{external, find, retry, workflow_task};
+
+pub(crate) fn on_start(
+    tx: &mut Transaction<'_>,
+    completed_event_id: i64,
+    command: &Command,
+    attributes: &StartChildWorkflowExecutionCommandAttributes,
+) -> Result<(), CommandError> {
+    let cause = Cause::BadStartChildExecutionAttributes;
+    let bad =
+        |text: &str| CommandError::fail(cause, format!("BadStartChildExecutionAttributes: {text}"));
+    if attributes.workflow_id.is_empty() {
+        return Err(bad(
+            "Required field WorkflowId is not set on StartChildWorkflowExecutionCommand.",
+        ));
+    }
+    if attributes
+        .workflow_type
+        .as_ref()
+        .is_none_or(|kind| kind.name.is_empty())
+    {
+        return Err(bad(
+            "Required field WorkflowType is not set on StartChildWorkflowExecutionCommand.",
+        ));
+    }
+    if attributes.workflow_id.len() > tx.ctx.limits.id_length_max {
+        return Err(bad(
+            "WorkflowId on StartChildWorkflowExecutionCommand exceeds length limit.",
+        ));
+    }
+    if tx.run().children.len() >= tx.ctx.limits.pending_children_max {
+        return Err(CommandError::fail(
+            Cause::PendingChildWorkflowsLimitExceeded,
+            format!(
+                "PendingChildWorkflowsLimitExceeded: the number of pending child workflow executions, {}, has reached the per-workflow limit of {}",
+                tx.run().children.len(),
+                tx.ctx.limits.pending_children_max
+            ),
+        ));
+    }
+    let namespace = external::namespace(tx, &attributes.namespace, cause)?;
+    let task_queue = match attributes
+        .task_queue
+        .as_ref()
+        .filter(|queue| !queue.name.is_empty())
+    {
+        Some(queue) => fermata_proto::taskqueue::TaskQueue {
+            kind: TaskQueueKind::Normal,
+            ..queue.clone()
+        },
+        None => workflow_task::normal_queue(tx.run()),
+    };
+    let policy = match attributes.parent_close_policy {
+        ParentClosePolicy::Unspecified => ParentClosePolicy::Terminate,
+        given => given,
+    };
+    let initiated = StartChildWorkflowExecutionInitiatedEventAttributes {
+        namespace: namespace.name.clone(),
+        namespace_id: namespace.id.0.clone(),
+        workflow_id: attributes.workflow_id.clone(),
+        workflow_type: attributes.workflow_type.clone(),
+        task_queue: Some(task_queue),
+        input: attributes.input.clone(),
+        workflow_execution_timeout: attributes.workflow_execution_timeout,
+        workflow_run_timeout: attributes.workflow_run_timeout,
+        workflow_task_timeout: attributes
+            .workflow_task_timeout
+            .or(tx.run().started.workflow_task_timeout),
+        parent_close_policy: policy,
+        control: attributes.control.clone(),
+        workflow_task_completed_event_id: completed_event_id,
+        workflow_id_reuse_policy: match attributes.workflow_id_reuse_policy {
+            WorkflowIdReusePolicy::Unspecified => WorkflowIdReusePolicy::AllowDuplicate,
+            given => given,
+        },
+        retry_policy: attributes.retry_policy.as_ref().map(retry::filled),
+        cron_schedule: attributes.cron_schedule.clone(),
+        header: attributes.header.clone(),
+        memo: attributes.memo.clone(),
+        search_attributes: attributes.search_attributes.clone(),
+        inherit_build_id: attributes.inherit_build_id,
+        priority: attributes.priority.clone(),
+        versioning_override: attributes.versioning_override.clone(),
+        ..StartChildWorkflowExecutionInitiatedEventAttributes::default()
+    };
+    let event_id = tx.write(HistoryEvent {
+        user_metadata: command.user_metadata.clone(),
+        attributes: Some(initiated.clone().into()),
+        ..HistoryEvent::default()
+    });
+    let root = tx
+        .run()
+        .started
+        .root_workflow_execution
+        .clone()
+        .unwrap_or(WorkflowExecution {
+            workflow_id: tx.run().workflow_id.0.clone(),
+            run_id: tx.run().run_id.clone(),
+        });
+    let start = StartChildWorkflow {
+        start: StartWorkflowExecutionRequest {
+            namespace: namespace.name.clone(),
+            workflow_id: initiated.workflow_id,
+            workflow_type: initiated.workflow_type,
+            task_queue: initiated.task_queue,
+            input: initiated.input,
+            workflow_execution_timeout: initiated.workflow_execution_timeout,
+            workflow_run_timeout: initiated.workflow_run_timeout,
+            workflow_task_timeout: initiated.workflow_task_timeout,
+            request_id: external::request_id(tx.run(), event_id),
+            workflow_id_reuse_policy: initiated.workflow_id_reuse_policy,
+            retry_policy: initiated.retry_policy,
+            cron_schedule: initiated.cron_schedule,
+            header: initiated.header,
+            memo: initiated.memo,
+            search_attributes: initiated.search_attributes,
+            priority: initiated.priority,
+            versioning_override: initiated.versioning_override,
+            user_metadata: command.user_metadata.clone(),
+            ..StartWorkflowExecutionRequest::default()
+        },
+        parent: external::sender(tx, event_id, false),
+        parent_close_policy: policy,
+        root_workflow_id: root.workflow_id,
+        root_run_id: root.run_id,
+        first_workflow_task_backoff: None,
+    };
+    let workflow_id = start.start.workflow_id.clone().into();
+    tx.send(
+        namespace.id.clone(),
+        workflow_id,
+        Request::StartChildWorkflow(Box::new(start)),
+    );
+    Ok(())
+}
+
+/// The child's partition has answered the start.
+pub(crate) fn on_start_answered(
+    tx: &mut Transaction<'_>,
+    child: &StartChildWorkflow,
+    answer: &Answer,
+) {
+    let initiated_event_id = child.parent.initiated_event_id;
+    let Some(pending) = tx.run().children.get(&initiated_event_id).cloned() else {
+        return;
+    };
+    let initiated = &pending.initiated;
+    let attributes: HistoryEventAttributes = match answer {
+        Ok(Response::StartWorkflowExecution(started)) => {
+            ChildWorkflowExecutionStartedEventAttributes {
+                namespace: initiated.namespace.clone(),
+                namespace_id: initiated.namespace_id.clone(),
+                initiated_event_id,
+                workflow_execution: Some(WorkflowExecution {
+                    workflow_id: initiated.workflow_id.clone(),
+                    run_id: started.run_id.clone(),
+                }),
+                workflow_type: initiated.workflow_type.clone(),
+                header: initiated.header.clone(),
+            }
+            .into()
+        }
+        _ => StartChildWorkflowExecutionFailedEventAttributes {
+            namespace: initiated.namespace.clone(),
+            namespace_id: initiated.namespace_id.clone(),
+            workflow_id: initiated.workflow_id.clone(),
+            workflow_type: initiated.workflow_type.clone(),
+            cause: match answer {
+                Err(rejection) if rejection.kind == RejectionKind::NotFound => {
+                    StartChildWorkflowExecutionFailedCause::NamespaceNotFound
+                }
+                _ => StartChildWorkflowExecutionFailedCause::WorkflowAlreadyExists,
+            },
+            control: initiated.control.clone(),
+            initiated_event_id,
+            workflow_task_completed_event_id: initiated.workflow_task_completed_event_id,
+        }
+        .into(),
+    };
+    tx.write_or_buffer(HistoryEvent {
+        attributes: Some(attributes),
+        ..HistoryEvent::default()
+    });
+    workflow_task::schedule_if_none(tx);
+}
+
+/// A child tells that its chain of runs has closed.
+pub(crate) fn on_closed(
+    view: &View<'_>,
+    closed: &ChildWorkflowClosed,
+    ctx: &Context<'_>,
+) -> Result<Decision, Rejection> {
+    let run = find::open_run(view, &closed.parent_run_id)?;
+    let Some(child) = run.children.get(&closed.initiated_event_id) else {
+        return Ok(Decision::reply(Reply::done()));
+    };
+    if child.progress.closing {
+        return Ok(Decision::reply(Reply::done()));
+    }
+    if child.progress.run_id.is_empty() {
+        // The start's answer is still on its way: the child repeats the notice.
+        return Err(Rejection::new(
+            RejectionKind::Unavailable,
+            "the child's start is not recorded yet",
+        ));
+    }
+    let mut tx = Transaction::of(run, ctx);
+    let event = HistoryEvent {
+        attributes: closing_event(child, closed),
+        ..HistoryEvent::default()
+    };
+    tx.write_or_buffer(event);
+    workflow_task::schedule_if_none(&mut tx);
+    Ok(Decision::one(tx, Reply::done()))
+}
+
+fn closing_event(child: &Child, closed: &ChildWorkflowClosed) -> Option<HistoryEventAttributes> {
+    use HistoryEventAttributes as A;
+    let initiated = &child.initiated;
+    let namespace = initiated.namespace.clone();
+    let namespace_id = initiated.namespace_id.clone();
+    let workflow_execution = Some(WorkflowExecution {
+        workflow_id: closed.child_workflow_id.clone(),
+        run_id: closed.child_run_id.clone(),
+    });
+    let workflow_type = Some(WorkflowType {
+        name: closed.child_workflow_type.clone(),
+    });
+    let initiated_event_id = closed.initiated_event_id;
+    let started_event_id = child.progress.started_event_id;
+    Some(match closed.close_event.attributes.as_ref()? {
+        A::WorkflowExecutionCompleted(a) => ChildWorkflowExecutionCompletedEventAttributes {
+            result: a.result.clone(),
+            namespace,
+            namespace_id,
+            workflow_execution,
+            workflow_type,
+            initiated_event_id,
+            started_event_id,
+        }
+        .into(),
+        A::WorkflowExecutionFailed(a) => ChildWorkflowExecutionFailedEventAttributes {
+            failure: a.failure.clone(),
+            namespace,
+            namespace_id,
+            workflow_execution,
+            workflow_type,
+            initiated_event_id,
+            started_event_id,
+            retry_state: a.retry_state,
+        }
+        .into(),
+        A::WorkflowExecutionCanceled(a) => ChildWorkflowExecutionCanceledEventAttributes {
+            details: a.details.clone(),
+            namespace,
+            namespace_id,
+            workflow_execution,
+            workflow_type,
+            initiated_event_id,
+            started_event_id,
+        }
+        .into(),
+        A::WorkflowExecutionTimedOut(a) => ChildWorkflowExecutionTimedOutEventAttributes {
+            namespace,
+            namespace_id,
+            workflow_execution,
+            workflow_type,
+            initiated_event_id,
+            started_event_id,
+            retry_state: a.retry_state,
+        }
+        .into(),
+        A::WorkflowExecutionTerminated(_) => ChildWorkflowExecutionTerminatedEventAttributes {
+            namespace,
+            namespace_id,
+            workflow_execution,
+            workflow_type,
+            initiated_event_id,
+            started_event_id,
+        }
+        .into(),
+        _ => return None,
+    })
+}
+
+/// At the end of a chain: tells the parent. Called after the closing event.
+pub(crate) fn notify_parent(tx: &mut Transaction<'_>) {
+    let run = tx.run();
+    let (Some(parent), Some(close_event)) =
+        (&run.started.parent_workflow_execution, &run.close_event)
+    else {
+        return;
+    };
+    let closed = ChildWorkflowClosed {
+        parent_run_id: parent.run_id.clone(),
+        initiated_event_id: run.started.parent_initiated_event_id,
+        child_workflow_id: run.workflow_id.0.clone(),
+        child_run_id: run.run_id.clone(),
+        child_workflow_type: run.started.workflow_type.clone().unwrap_or_default().name,
+        close_event: (**close_event).clone(),
+    };
+    let namespace_id = run.started.parent_workflow_namespace_id.clone().into();
+    let workflow_id = parent.workflow_id.clone().into();
+    tx.send(
+        namespace_id,
+        workflow_id,
+        Request::RecordChildWorkflowClosed(Box::new(closed)),
+    );
+}
+
+/// Before the closing event of a parent's chain: what its policy means for each open child.
+pub(crate) fn on_parent_closing(tx: &mut Transaction<'_>) {
+    let children: Vec<Child> = tx.run().children.values().cloned().collect();
+    for child in children {
+        let initiated = &child.initiated;
+        // A child whose start is not answered yet is never started: its outbox entry goes with the parent.
+        if child.progress.run_id.is_empty() || child.progress.closing {
+            continue;
+        }
+        let sender = external::sender(tx, 0, true);
+        let request = on_parent_closed(
+            initiated.parent_close_policy,
+            &initiated.namespace,
+            &child.progress.run_id,
+            sender,
+            &initiated.workflow_id,
+        );
+        let Some(request) = request else { continue };
+        let namespace_id = initiated.namespace_id.clone().into();
+        tx.send(namespace_id, initiated.workflow_id.clone().into(), request);
+    }
+}
+
+/// What is sent to a child whose parent closes; nothing if it is abandoned.
+fn on_parent_closed(
+    policy: ParentClosePolicy,
+    namespace: &str,
+    first_run_id: &str,
+    sender: ExternalSender,
+    workflow_id: &str,
+) -> Option<Request> {
+    let target = Some(WorkflowExecution {
+        workflow_id: workflow_id.to_owned(),
+        run_id: String::new(),
+    });
+    match policy {
+        ParentClosePolicy::Abandon => None,
+        ParentClosePolicy::RequestCancel => Some(Request::RequestCancelWorkflowExecution(
+            Box::new(RequestCancelWorkflow {
+                request: RequestCancelWorkflowExecutionRequest {
+                    namespace: namespace.to_owned(),
+                    workflow_execution: target,
+                    first_execution_run_id: first_run_id.to_owned(),
+                    identity: "history-service".to_owned(),
+                    ..RequestCancelWorkflowExecutionRequest::default()
+                },
+                sender: Some(sender),
+            }),
+        )),
+        ParentClosePolicy::Terminate | ParentClosePolicy::Unspecified => Some(
+            Request::TerminateWorkflowExecution(Box::new(TerminateWorkflow {
+                request: TerminateWorkflowExecutionRequest {
+                    namespace: namespace.to_owned(),
+                    workflow_execution: target,
+                    reason: "by parent close policy".to_owned(),
+                    first_execution_run_id: first_run_id.to_owned(),
+                    identity: "history-service".to_owned(),
+                    ..TerminateWorkflowExecutionRequest::default()
+                },
+                sender: Some(sender),
+            })),
+        ),
+    }
+}
+
+/// A child was started although its parent has closed meanwhile: the policy is made good for.
+pub(crate) fn on_answered_after_close(
+    tx: &mut Transaction<'_>,
+    entry: &crate::run::OutboxEntry,
+    answer: &Answer,
+) {
+    let (Request::StartChildWorkflow(child), Ok(Response::StartWorkflowExecution(started))) =
+        (&entry.request, answer)
+    else {
+        return;
+    };
+    let request = on_parent_closed(
+        child.parent_close_policy,
+        &child.start.namespace,
+        &started.run_id,
+        external::sender(tx, 0, true),
+        &child.start.workflow_id,
+    );
+    if let Some(request) = request {
+        tx.send(
+            entry.namespace_id.clone(),
+            entry.workflow_id.clone(),
+            request,
+        );
+    }
+}
+
+pub(crate) fn apply_initiated(
+    run: &mut Run,
+    event: &HistoryEvent,
+    attributes: &StartChildWorkflowExecutionInitiatedEventAttributes,
+) {
+    let child = Child {
+        initiated: attributes.clone().into(),
+        ..Child::default()
+    };
+    run.children.insert(event.event_id, child);
+}
+
+pub(crate) fn apply_started(
+    run: &mut Run,
+    event: &HistoryEvent,
+    attributes: &ChildWorkflowExecutionStartedEventAttributes,
+) {
+    if let Some(child) = run.children.get_mut(&attributes.initiated_event_id) {
+        child.progress.run_id = attributes
+            .workflow_execution
+            .clone()
+            .unwrap_or_default()
+            .run_id;
+        child.progress.started_event_id = event.event_id;
+    }
+}
+
+pub(crate) fn apply_closed(run: &mut Run, initiated_event_id: i64) {
+    run.children.remove(&initiated_event_id);
+}
+
+/// Started or closed, but the event is still in the buffer.
+pub(crate) fn apply_buffered(run: &mut Run, initiated_event_id: i64, started_run_id: Option<&str>) {
+    if let Some(child) = run.children.get_mut(&initiated_event_id) {
+        match started_run_id {
+            Some(run_id) => run_id.clone_into(&mut child.progress.run_id),
+            None => child.progress.closing = true,
+        }
+    }
+}

@@ -1,0 +1,402 @@
+//! Signals and cancel requests that a workflow sends to others: initiated by a command, delivered through the outbox,
+//! resolved by the answer.
+
+use fermata_proto::command::*;
+use fermata_proto::common::WorkflowExecution;
+use fermata_proto::enums::WorkflowTaskFailedCause as Cause;
+use fermata_proto::enums::*;
+use fermata_proto::event::*;
+use fermata_proto::namespace::NamespaceRecord;
+use fermata_proto::rpc::*;
+use fermata_proto::service::*;
+
+use crate::command::CommandError;
+use crate::run::{ExternalRequest, OutboxEntry, Run};
+use crate::transaction::Transaction;
+use crate::workflow_task;
+
+/// The namespace that a command names; the workflow's own if it names none.
+///
+/// # Errors
+/// The call is refused with NOT_FOUND if there is no such namespace, and the task fails if commands must stay in their own.
+pub(crate) fn namespace<'a>(
+    tx: &Transaction<'a>,
+    name: &str,
+    cause: Cause,
+) -> Result<&'a NamespaceRecord, CommandError> {
+    let ctx = tx.ctx;
+    if name.is_empty() || name == ctx.namespace.name {
+        return Ok(ctx.namespace);
+    }
+    if !ctx.limits.allow_cross_namespace_commands {
+        return Err(CommandError::fail(
+            cause,
+            format!(
+                "{cause:?}: cannot address namespace {name:?}: commands across namespaces are switched off"
+            ),
+        ));
+    }
+    ctx.namespaces.by_name(name).ok_or_else(|| {
+        let detail = fermata_proto::error_details::NamespaceNotFoundFailure {
+            namespace: name.to_owned(),
+        };
+        CommandError::RefuseCall(
+            Rejection::new(
+                RejectionKind::NotFound,
+                format!("Namespace {name} is not found."),
+            )
+            .with(ErrorDetail::NamespaceNotFound(detail)),
+        )
+    })
+}
+
+/// This run as the sender of a request by `initiated_event_id`.
+pub(crate) fn sender(
+    tx: &Transaction<'_>,
+    initiated_event_id: i64,
+    child_workflow_only: bool,
+) -> ExternalSender {
+    let run = tx.run();
+    ExternalSender {
+        namespace_id: run.namespace_id.clone(),
+        namespace: tx.ctx.namespace.name.clone(),
+        workflow_id: run.workflow_id.0.clone(),
+        run_id: run.run_id.clone(),
+        initiated_event_id,
+        child_workflow_only,
+    }
+}
+
+/// Whether `sender` may address `run` at all.
+///
+/// # Errors
+/// NOT_FOUND if only a child may be addressed and it is none of the sender's.
+pub(crate) fn may_address(run: &Run, sender: &ExternalSender) -> Result<(), Rejection> {
+    if !sender.child_workflow_only {
+        return Ok(());
+    }
+    let parent = run.started.parent_workflow_execution.as_ref();
+    if parent.is_some_and(|parent| {
+        parent.workflow_id == sender.workflow_id && parent.run_id == sender.run_id
+    }) {
+        return Ok(());
+    }
+    Err(Rejection::not_found(
+        "the workflow is no child of the one that addresses it",
+    ))
+}
+
+/// The request id of what `initiated_event_id` of a run asks for: the same for every repeat.
+pub(crate) fn request_id(run: &Run, initiated_event_id: i64) -> String {
+    format!("{}:{initiated_event_id}:0", run.run_id)
+}
+
+pub(crate) fn on_signal(
+    tx: &mut Transaction<'_>,
+    completed_event_id: i64,
+    command: &Command,
+    attributes: &SignalExternalWorkflowExecutionCommandAttributes,
+) -> Result<(), CommandError> {
+    let cause = Cause::BadSignalWorkflowExecutionAttributes;
+    let bad = |text: &str| {
+        CommandError::fail(
+            cause,
+            format!("BadSignalWorkflowExecutionAttributes: {text}"),
+        )
+    };
+    let target = attributes.execution.clone().unwrap_or_default();
+    if target.workflow_id.is_empty() {
+        return Err(bad(
+            "WorkflowId is not set on SignalExternalWorkflowExecutionCommand.",
+        ));
+    }
+    if attributes.signal_name.is_empty() {
+        return Err(bad(
+            "SignalName is not set on SignalExternalWorkflowExecutionCommand.",
+        ));
+    }
+    if !target.run_id.is_empty() && uuid::Uuid::parse_str(&target.run_id).is_err() {
+        return Err(bad(
+            "Invalid RunId set on SignalExternalWorkflowExecutionCommand.",
+        ));
+    }
+    if tx.run().external_signals.len() >= tx.ctx.limits.pending_signals_max {
+        return Err(CommandError::fail(
+            Cause::PendingSignalsLimitExceeded,
+            format!(
+                "PendingSignalsLimitExceeded: the number of pending signals to external workflows, {}, has reached the per-workflow limit of {}",
+                tx.run().external_signals.len(),
+                tx.ctx.limits.pending_signals_max
+            ),
+        ));
+    }
+    let namespace = namespace(tx, &attributes.namespace, cause)?;
+    let initiated = SignalExternalWorkflowExecutionInitiatedEventAttributes {
+        workflow_task_completed_event_id: completed_event_id,
+        namespace: namespace.name.clone(),
+        namespace_id: namespace.id.0.clone(),
+        workflow_execution: Some(target.clone()),
+        signal_name: attributes.signal_name.clone(),
+        input: attributes.input.clone(),
+        control: attributes.control.clone(),
+        child_workflow_only: attributes.child_workflow_only,
+        header: attributes.header.clone(),
+    };
+    let event_id = tx.write(HistoryEvent {
+        user_metadata: command.user_metadata.clone(),
+        attributes: Some(initiated.into()),
+        ..HistoryEvent::default()
+    });
+    let signal = SignalWorkflow {
+        request: SignalWorkflowExecutionRequest {
+            namespace: namespace.name.clone(),
+            workflow_execution: Some(target.clone()),
+            signal_name: attributes.signal_name.clone(),
+            input: attributes.input.clone(),
+            identity: "history-service".to_owned(),
+            request_id: request_id(tx.run(), event_id),
+            header: attributes.header.clone(),
+            ..SignalWorkflowExecutionRequest::default()
+        },
+        sender: Some(sender(tx, event_id, attributes.child_workflow_only)),
+    };
+    tx.send(
+        namespace.id.clone(),
+        target.workflow_id.into(),
+        Request::SignalWorkflowExecution(Box::new(signal)),
+    );
+    Ok(())
+}
+
+pub(crate) fn on_cancel(
+    tx: &mut Transaction<'_>,
+    completed_event_id: i64,
+    command: &Command,
+    attributes: &RequestCancelExternalWorkflowExecutionCommandAttributes,
+) -> Result<(), CommandError> {
+    let cause = Cause::BadRequestCancelExternalWorkflowExecutionAttributes;
+    let bad = |text: &str| {
+        CommandError::fail(
+            cause,
+            format!("BadRequestCancelExternalWorkflowExecutionAttributes: {text}"),
+        )
+    };
+    if attributes.workflow_id.is_empty() {
+        return Err(bad(
+            "WorkflowId is not set on RequestCancelExternalWorkflowExecutionCommand.",
+        ));
+    }
+    if !attributes.run_id.is_empty() && uuid::Uuid::parse_str(&attributes.run_id).is_err() {
+        return Err(bad(
+            "Invalid RunId set on RequestCancelExternalWorkflowExecutionCommand.",
+        ));
+    }
+    let starting = tx.run().children.values().any(|child| {
+        child.progress.run_id.is_empty()
+            && child.initiated.workflow_id == attributes.workflow_id
+            && child.initiated.workflow_task_completed_event_id == completed_event_id
+    });
+    if starting {
+        return Err(bad(
+            "Start and RequestCancel for child workflow is not allowed in same workflow task.",
+        ));
+    }
+    if tx.run().external_cancels.len() >= tx.ctx.limits.pending_cancel_requests_max {
+        return Err(CommandError::fail(
+            Cause::PendingRequestCancelLimitExceeded,
+            format!(
+                "PendingRequestCancelLimitExceeded: the number of pending cancel requests to external workflows, {}, has reached the per-workflow limit of {}",
+                tx.run().external_cancels.len(),
+                tx.ctx.limits.pending_cancel_requests_max
+            ),
+        ));
+    }
+    let namespace = namespace(tx, &attributes.namespace, cause)?;
+    let target = WorkflowExecution {
+        workflow_id: attributes.workflow_id.clone(),
+        run_id: attributes.run_id.clone(),
+    };
+    let initiated = RequestCancelExternalWorkflowExecutionInitiatedEventAttributes {
+        workflow_task_completed_event_id: completed_event_id,
+        namespace: namespace.name.clone(),
+        namespace_id: namespace.id.0.clone(),
+        workflow_execution: Some(target.clone()),
+        control: attributes.control.clone(),
+        child_workflow_only: attributes.child_workflow_only,
+        reason: attributes.reason.clone(),
+    };
+    let event_id = tx.write(HistoryEvent {
+        user_metadata: command.user_metadata.clone(),
+        attributes: Some(initiated.into()),
+        ..HistoryEvent::default()
+    });
+    let cancel = RequestCancelWorkflow {
+        request: RequestCancelWorkflowExecutionRequest {
+            namespace: namespace.name.clone(),
+            workflow_execution: Some(target),
+            identity: "history-service".to_owned(),
+            request_id: request_id(tx.run(), event_id),
+            reason: attributes.reason.clone(),
+            ..RequestCancelWorkflowExecutionRequest::default()
+        },
+        sender: Some(sender(tx, event_id, attributes.child_workflow_only)),
+    };
+    let workflow_id = attributes.workflow_id.clone().into();
+    tx.send(
+        namespace.id.clone(),
+        workflow_id,
+        Request::RequestCancelWorkflowExecution(Box::new(cancel)),
+    );
+    Ok(())
+}
+
+/// The answer to a signal that this workflow sent.
+pub(crate) fn on_signal_answered(
+    tx: &mut Transaction<'_>,
+    signal: &SignalWorkflow,
+    answer: &Answer,
+) {
+    let Some(sender) = &signal.sender else { return };
+    let initiated_event_id = sender.initiated_event_id;
+    let Some(external) = tx.run().external_signals.get(&initiated_event_id).cloned() else {
+        return;
+    };
+    let workflow_execution = Some(external.execution());
+    let (namespace, namespace_id) = (external.namespace, external.namespace_id);
+    let attributes: HistoryEventAttributes = match answer {
+        Ok(_) => ExternalWorkflowExecutionSignaledEventAttributes {
+            initiated_event_id,
+            namespace,
+            namespace_id,
+            workflow_execution,
+            control: external.control,
+        }
+        .into(),
+        Err(rejection) => SignalExternalWorkflowExecutionFailedEventAttributes {
+            cause: signal_failure(rejection),
+            workflow_task_completed_event_id: 0,
+            namespace,
+            namespace_id,
+            workflow_execution,
+            initiated_event_id,
+            control: external.control,
+        }
+        .into(),
+    };
+    resolve(tx, attributes);
+}
+
+fn signal_failure(rejection: &Rejection) -> SignalExternalWorkflowExecutionFailedCause {
+    use SignalExternalWorkflowExecutionFailedCause as Failed;
+    match (&rejection.kind, rejection.detail.as_deref()) {
+        (RejectionKind::NotFound, Some(ErrorDetail::NamespaceNotFound(_))) => {
+            Failed::NamespaceNotFound
+        }
+        (RejectionKind::InvalidArgument | RejectionKind::ResourceExhausted, _) => {
+            Failed::SignalCountLimitExceeded
+        }
+        _ => Failed::ExternalWorkflowExecutionNotFound,
+    }
+}
+
+/// The answer to a cancel request that this workflow sent.
+pub(crate) fn on_cancel_answered(
+    tx: &mut Transaction<'_>,
+    cancel: &RequestCancelWorkflow,
+    answer: &Answer,
+) {
+    let Some(sender) = &cancel.sender else { return };
+    let initiated_event_id = sender.initiated_event_id;
+    let Some(external) = tx.run().external_cancels.get(&initiated_event_id).cloned() else {
+        return;
+    };
+    let workflow_execution = Some(external.execution());
+    let (namespace, namespace_id) = (external.namespace, external.namespace_id);
+    let attributes: HistoryEventAttributes = match answer {
+        Ok(_) => ExternalWorkflowExecutionCancelRequestedEventAttributes {
+            initiated_event_id,
+            namespace,
+            namespace_id,
+            workflow_execution,
+        }
+        .into(),
+        Err(rejection) => RequestCancelExternalWorkflowExecutionFailedEventAttributes {
+            cause: match rejection.detail.as_deref() {
+                Some(ErrorDetail::NamespaceNotFound(_)) => {
+                    CancelExternalWorkflowExecutionFailedCause::NamespaceNotFound
+                }
+                _ => CancelExternalWorkflowExecutionFailedCause::ExternalWorkflowExecutionNotFound,
+            },
+            workflow_task_completed_event_id: 0,
+            namespace,
+            namespace_id,
+            workflow_execution,
+            initiated_event_id,
+            control: external.control,
+        }
+        .into(),
+    };
+    resolve(tx, attributes);
+}
+
+fn resolve(tx: &mut Transaction<'_>, attributes: HistoryEventAttributes) {
+    tx.write_or_buffer(HistoryEvent {
+        attributes: Some(attributes),
+        ..HistoryEvent::default()
+    });
+    workflow_task::schedule_if_none(tx);
+}
+
+/// What the answer to an outbox entry means; the entry itself is gone.
+pub(crate) fn on_answered(tx: &mut Transaction<'_>, entry: &OutboxEntry, answer: &Answer) {
+    match &entry.request {
+        Request::SignalWorkflowExecution(signal) => on_signal_answered(tx, signal, answer),
+        Request::RequestCancelWorkflowExecution(cancel) => on_cancel_answered(tx, cancel, answer),
+        Request::StartChildWorkflow(child) => {
+            crate::child_workflow::on_start_answered(tx, child, answer)
+        }
+        // Notices: to a parent that its child closed, to children that their parent did.
+        _ => {}
+    }
+}
+
+impl ExternalRequest {
+    fn execution(&self) -> WorkflowExecution {
+        WorkflowExecution {
+            workflow_id: self.workflow_id.clone(),
+            run_id: self.run_id.clone(),
+        }
+    }
+}
+
+pub(crate) fn apply_signal_initiated(
+    run: &mut Run,
+    event: &HistoryEvent,
+    a: &SignalExternalWorkflowExecutionInitiatedEventAttributes,
+) {
+    let target = a.workflow_execution.clone().unwrap_or_default();
+    let request = ExternalRequest {
+        namespace: a.namespace.clone(),
+        namespace_id: a.namespace_id.clone(),
+        workflow_id: target.workflow_id,
+        run_id: target.run_id,
+        control: a.control.clone(),
+    };
+    run.external_signals.insert(event.event_id, request);
+}
+
+pub(crate) fn apply_cancel_initiated(
+    run: &mut Run,
+    event: &HistoryEvent,
+    a: &RequestCancelExternalWorkflowExecutionInitiatedEventAttributes,
+) {
+    let target = a.workflow_execution.clone().unwrap_or_default();
+    let request = ExternalRequest {
+        namespace: a.namespace.clone(),
+        namespace_id: a.namespace_id.clone(),
+        workflow_id: target.workflow_id,
+        run_id: target.run_id,
+        control: a.control.clone(),
+    };
+    run.external_cancels.insert(event.event_id, request);
+}
