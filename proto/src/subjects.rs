@@ -5,7 +5,8 @@
 //! | `fm.rpc.<partition>` | | requests to the partition's owner, core NATS |
 //! | `fm.log.<partition>` | `FM_LOG_<partition>` | commits |
 //! | `fm.state.<partition>.hist.<run id>.<chunk>` | `FM_STATE_<partition>` | history, chunk by chunk from 0 |
-//! | `fm.state.<partition>.run.<run id>` | | mutable state |
+//! | `fm.state.<partition>.run.<run id>` | | mutable state of an open run |
+//! | `fm.state.<partition>.closed.<run id>` | | what is kept of a closed run |
 //! | `fm.state.<partition>.id.<hash>` | | the current run of a workflow id |
 //! | `fm.state.<partition>.checkpoint` | | how far the log is applied |
 //! | `fm.task.<workflow or activity>.<namespace id>.<queue token>` | `FM_TASKS` | task references |
@@ -78,6 +79,15 @@ pub fn history_chunks(partition: Partition, run_id: &str) -> String {
 
 pub fn run(partition: Partition, run_id: &str) -> String {
     format!("fm.state.{partition}.run.{run_id}")
+}
+
+/// All open runs, for a takeover.
+pub fn runs(partition: Partition) -> String {
+    format!("fm.state.{partition}.run.*")
+}
+
+pub fn closed_run(partition: Partition, run_id: &str) -> String {
+    format!("fm.state.{partition}.closed.{run_id}")
 }
 
 pub fn current_run(

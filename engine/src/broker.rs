@@ -1,0 +1,239 @@
+//! What the engine needs of a broker, in words of durability: a log, a state store, dispatch and requests.
+//!
+//! There are two forms: [`crate::jetstream`] on a real NATS, and [`crate::simulated`], which keeps the same contract in
+//! memory, can be crashed and slowed, and runs by a seeded schedule. One conformance suite (`tests/broker.rs`) holds both
+//! to what is written here, so that the simulation can be believed.
+//!
+//! Everything the engine learns of the outside comes through here: no other module knows NATS.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use fermata_proto::ids::{NamespaceId, Partition, StreamSequence};
+use fermata_proto::namespace::NamespaceRecord;
+use fermata_proto::rpc::{Answer, Call, TaskReference};
+use fermata_proto::subjects::TaskKind;
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use serde::{Deserialize, Serialize};
+
+/// Largest number of records in one atomic write of state (NATS ADR-50 allows 1,000 messages in a batch).
+pub const STATE_BATCH_MAX: usize = 1_000;
+
+/// One record of a partition's log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogEntry {
+    pub sequence: StreamSequence,
+    pub record: Bytes,
+}
+
+/// One write of state: the last one under a subject stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateWrite {
+    pub subject: String,
+    /// Nothing deletes the record.
+    pub record: Option<Bytes>,
+    /// The broker deletes the record after this; whole seconds, at least one.
+    pub ttl: Option<Duration>,
+}
+
+/// The fixed settings of a deployment, made by the first engine that starts on it. Persisted: names never change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterRecord {
+    pub id: String,
+    /// Slices of workflow ids, 1 to 1,024; never changes.
+    pub partitions: u16,
+}
+
+/// An engine replica as the others see it. Persisted: names never change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    pub id: String,
+    /// A replica that shuts down still answers, but gets no partitions.
+    pub leaving: bool,
+}
+
+/// Why an append did not take place, as far as one can tell.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    /// The log's last sequence is another one. Certain: nothing was written by this append.
+    #[error("append to the log of partition {partition}: its last sequence is not {expected}")]
+    Conflict {
+        partition: Partition,
+        expected: StreamSequence,
+    },
+    /// No answer, or a broken one: the record may or may not be in the log.
+    #[error("append to the log of partition {partition}: {reason}")]
+    Ambiguous {
+        partition: Partition,
+        reason: String,
+    },
+    /// The broker refused it (its disk is full, the record is too large). Certain: nothing was written.
+    #[error("append to the log of partition {partition}: refused: {reason}")]
+    Refused {
+        partition: Partition,
+        reason: String,
+    },
+}
+
+/// The broker is away, slow, or says no; repeating later may help.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{attempted}: {reason}")]
+pub struct BrokerError {
+    /// Such as `load fm.state.3.run.x`.
+    pub attempted: String,
+    pub reason: String,
+}
+
+/// The acknowledgement of an append that has been sent.
+pub type Acknowledged = BoxFuture<'static, Result<StreamSequence, AppendError>>;
+
+/// A request from the outside, and the way to answer it. Dropped without an answer, the caller repeats by itself.
+pub struct Incoming {
+    pub call: Call,
+    pub reply: Box<dyn FnOnce(Answer) + Send>,
+}
+
+/// What a key of the members' bucket or a namespace has become.
+#[derive(Debug, Clone)]
+pub enum Watched<T> {
+    Put(T),
+    /// Deleted or expired; the key.
+    Gone(String),
+    /// Everything that existed when the watch began has been told.
+    Complete,
+}
+
+/// See the module.
+#[async_trait::async_trait]
+pub trait Broker: Send + Sync + 'static {
+    /// Reads the deployment's record, or makes it with `wanted` if there is none; what is stored wins.
+    async fn cluster(&self, wanted: ClusterRecord) -> Result<ClusterRecord, BrokerError>;
+
+    /// Makes the partition's log and state store if they do not exist. Idempotent.
+    async fn open(&self, partition: Partition) -> Result<(), BrokerError>;
+
+    // ---- the log ----
+
+    /// Sends one append; returns as soon as it is sent, in the order of calls. Several may be under way: each expects the
+    /// sequence that the one before will get, and fails with it.
+    async fn append(
+        &self,
+        partition: Partition,
+        expected_last: StreamSequence,
+        record: Bytes,
+    ) -> Acknowledged;
+
+    /// The last sequence of the log, 0 for an empty one that never held a record; a purge does not lower it.
+    async fn log_last(&self, partition: Partition) -> Result<StreamSequence, BrokerError>;
+
+    /// Records from `from` on, in order without holes, at most about 8 MiB of them; empty at the end. Records below the
+    /// purged sequence are gone: the first one returned may be later than `from`.
+    async fn read_log(
+        &self,
+        partition: Partition,
+        from: StreamSequence,
+    ) -> Result<Vec<LogEntry>, BrokerError>;
+
+    /// Removes all records below `below`.
+    async fn purge_log(
+        &self,
+        partition: Partition,
+        below: StreamSequence,
+    ) -> Result<(), BrokerError>;
+
+    // ---- state ----
+
+    /// The record under an exact subject; reads what any completed [`Broker::store`] wrote.
+    async fn load(&self, partition: Partition, subject: &str)
+    -> Result<Option<Bytes>, BrokerError>;
+
+    /// Every record whose subject matches a NATS filter, in no order. Reads the whole store: for takeovers and operators.
+    async fn scan(
+        &self,
+        partition: Partition,
+        filter: &str,
+    ) -> Result<BoxStream<'static, Result<(String, Bytes), BrokerError>>, BrokerError>;
+
+    /// Writes all or nothing, durably; at most [`STATE_BATCH_MAX`] writes.
+    async fn store(&self, partition: Partition, writes: Vec<StateWrite>)
+    -> Result<(), BrokerError>;
+
+    /// Removes all records whose subjects match a filter.
+    async fn purge_state(&self, partition: Partition, filter: &str) -> Result<(), BrokerError>;
+
+    // ---- to the outside ----
+
+    /// Puts a task on its queue. Two with the same `message_id` within two minutes are one.
+    /// Returns as soon as it is sent; a lost task shows as a task nobody claims, and is dispatched again by its owner.
+    async fn dispatch(
+        &self,
+        kind: TaskKind,
+        namespace_id: &NamespaceId,
+        queue: &str,
+        task: &TaskReference,
+        message_id: &str,
+    ) -> Result<(), BrokerError>;
+
+    /// Sends a task to the worker that listens on a sticky queue. If nobody listens, the task comes back by
+    /// [`Broker::unheard`]. At most once.
+    async fn dispatch_sticky(
+        &self,
+        partition: Partition,
+        queue: &str,
+        task: &TaskReference,
+    ) -> Result<(), BrokerError>;
+
+    /// Tasks of this partition that nobody listened for. One call a partition at a time.
+    async fn unheard(
+        &self,
+        partition: Partition,
+    ) -> Result<BoxStream<'static, TaskReference>, BrokerError>;
+
+    /// The task queues' stream was lost and made anew (memory storage, a restarted broker), or the connection was away: yields
+    /// once each time; every waiting task has then to be dispatched again.
+    async fn tasks_lost(&self) -> Result<BoxStream<'static, ()>, BrokerError>;
+
+    /// Publishes visibility records, durably, in one go: subject token, record and how long it stays.
+    async fn publish_visibility(&self, writes: Vec<StateWrite>) -> Result<(), BrokerError>;
+
+    /// Asks the owner of another partition once; an answer, or why there is none.
+    async fn request(
+        &self,
+        partition: Partition,
+        call: &Call,
+        timeout: Duration,
+    ) -> Result<Answer, BrokerError>;
+
+    /// The requests to a partition from now on, until the stream is dropped. Undecodable ones are answered
+    /// INVALID_ARGUMENT by the broker's form and never come here.
+    async fn serve(
+        &self,
+        partition: Partition,
+    ) -> Result<BoxStream<'static, Incoming>, BrokerError>;
+
+    // ---- members and namespaces ----
+
+    /// Announces this replica; to be repeated every [`MEMBER_REFRESH`], since the key expires after [`MEMBER_TTL`].
+    async fn announce(&self, member: &Member) -> Result<(), BrokerError>;
+
+    /// Takes the announcement back at once.
+    async fn retire(&self, member_id: &str) -> Result<(), BrokerError>;
+
+    async fn watch_members(&self) -> Result<BoxStream<'static, Watched<Member>>, BrokerError>;
+
+    /// Makes the namespace if no one has its id.
+    async fn create_namespace(&self, record: &NamespaceRecord) -> Result<(), BrokerError>;
+
+    async fn watch_namespaces(
+        &self,
+    ) -> Result<BoxStream<'static, Watched<NamespaceRecord>>, BrokerError>;
+
+    /// Why the broker cannot serve now, in words for an operator; nothing if it can.
+    fn trouble(&self) -> Option<String>;
+}
+
+/// How often a replica announces itself.
+pub const MEMBER_REFRESH: Duration = Duration::from_millis(700);
+/// How long an announcement lasts: a replica that died is noticed after this.
+pub const MEMBER_TTL: Duration = Duration::from_secs(3);
