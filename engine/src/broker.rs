@@ -9,6 +9,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+pub use fermata_proto::cluster::ClusterRecord;
 use fermata_proto::ids::{NamespaceId, Partition, StreamSequence};
 use fermata_proto::namespace::NamespaceRecord;
 use fermata_proto::rpc::{Answer, Call, TaskReference};
@@ -35,14 +36,6 @@ pub struct StateWrite {
     pub record: Option<Bytes>,
     /// The broker deletes the record after this; whole seconds, at least one.
     pub ttl: Option<Duration>,
-}
-
-/// The fixed settings of a deployment, made by the first engine that starts on it. Persisted: names never change.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ClusterRecord {
-    pub id: String,
-    /// Slices of workflow ids, 1 to 1,024; never changes.
-    pub partitions: u16,
 }
 
 /// An engine replica as the others see it. Persisted: names never change.

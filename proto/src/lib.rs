@@ -11,6 +11,7 @@
 #![allow(deprecated)]
 
 pub mod activity;
+pub mod cluster;
 pub mod codec;
 pub mod command;
 pub mod common;
