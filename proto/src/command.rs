@@ -34,6 +34,10 @@ pub struct Command {
     pub event_group_markers: Vec<EventGroupMarker>,
     #[serde(skip_serializing_if = "is_default")]
     pub attributes: Option<CommandAttributes>,
+    /// The field of the attributes that was sent as a negative duration, as in `StartToFireTimeout`; it is absent there.
+    /// Never sent on: it fails the workflow task in words that name the field.
+    #[serde(skip_serializing_if = "is_default")]
+    pub negative_duration: String,
 }
 
 oneof! {

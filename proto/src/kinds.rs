@@ -181,7 +181,14 @@ impl Wire<pb::history::v1::HistoryEvent> for HistoryEvent {
 }
 
 impl Wire<pb::command::v1::Command> for Command {
-    fn from_wire(wire: pb::command::v1::Command) -> Result<Self, WireError> {
+    fn from_wire(mut wire: pb::command::v1::Command) -> Result<Self, WireError> {
+        // A negative duration is workflow code's mistake: it fails the workflow task, not the call.
+        let negative_duration = wire
+            .attributes
+            .as_mut()
+            .and_then(take_negative_duration)
+            .unwrap_or_default()
+            .to_owned();
         Ok(Self {
             command_type: Wire::from_wire(wire.command_type)
                 .map_err(|error: WireError| error.within("command_type"))?,
@@ -189,6 +196,7 @@ impl Wire<pb::command::v1::Command> for Command {
             event_group_markers: Wire::from_wire(wire.event_group_markers)?,
             attributes: Wire::from_wire(wire.attributes)
                 .map_err(|error: WireError| error.within("attributes"))?,
+            negative_duration,
         })
     }
 
@@ -200,4 +208,69 @@ impl Wire<pb::command::v1::Command> for Command {
             attributes: self.attributes.into_wire(),
         }
     }
+}
+
+/// Takes negative durations out of a command's attributes; gives the name of the first.
+fn take_negative_duration(
+    attributes: &mut pb::command::v1::command::Attributes,
+) -> Option<&'static str> {
+    use pb::command::v1::command::Attributes as A;
+    type Field<'f> = (&'static str, &'f mut Option<prost_wkt_types::Duration>);
+    fn of_policy(policy: &mut Option<pb::common::v1::RetryPolicy>) -> Vec<Field<'_>> {
+        policy.as_mut().map_or_else(Vec::new, |policy| {
+            vec![
+                ("InitialInterval", &mut policy.initial_interval),
+                ("MaximumInterval", &mut policy.maximum_interval),
+            ]
+        })
+    }
+    let mut fields: Vec<Field<'_>> = match attributes {
+        A::ScheduleActivityTaskCommandAttributes(a) => vec![
+            ("ScheduleToCloseTimeout", &mut a.schedule_to_close_timeout),
+            ("ScheduleToStartTimeout", &mut a.schedule_to_start_timeout),
+            ("StartToCloseTimeout", &mut a.start_to_close_timeout),
+            ("HeartbeatTimeout", &mut a.heartbeat_timeout),
+        ]
+        .into_iter()
+        .chain(of_policy(&mut a.retry_policy))
+        .collect(),
+        A::StartTimerCommandAttributes(a) => {
+            vec![("StartToFireTimeout", &mut a.start_to_fire_timeout)]
+        }
+        A::ContinueAsNewWorkflowExecutionCommandAttributes(a) => vec![
+            ("WorkflowRunTimeout", &mut a.workflow_run_timeout),
+            ("WorkflowTaskTimeout", &mut a.workflow_task_timeout),
+            ("BackoffStartInterval", &mut a.backoff_start_interval),
+        ]
+        .into_iter()
+        .chain(of_policy(&mut a.retry_policy))
+        .collect(),
+        A::StartChildWorkflowExecutionCommandAttributes(a) => vec![
+            (
+                "WorkflowExecutionTimeout",
+                &mut a.workflow_execution_timeout,
+            ),
+            ("WorkflowRunTimeout", &mut a.workflow_run_timeout),
+            ("WorkflowTaskTimeout", &mut a.workflow_task_timeout),
+        ]
+        .into_iter()
+        .chain(of_policy(&mut a.retry_policy))
+        .collect(),
+        A::ScheduleNexusOperationCommandAttributes(a) => vec![
+            ("ScheduleToCloseTimeout", &mut a.schedule_to_close_timeout),
+            ("ScheduleToStartTimeout", &mut a.schedule_to_start_timeout),
+            ("StartToCloseTimeout", &mut a.start_to_close_timeout),
+        ],
+        _ => Vec::new(),
+    };
+    let mut first = None;
+    for (name, field) in &mut fields {
+        let is_negative =
+            |length: &prost_wkt_types::Duration| length.seconds < 0 || length.nanos < 0;
+        if field.as_ref().is_some_and(is_negative) {
+            **field = None;
+            first.get_or_insert(*name);
+        }
+    }
+    first
 }

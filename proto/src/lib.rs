@@ -40,3 +40,6 @@ pub mod workflow;
 
 /// Temporal's protobuf types.
 pub use temporalio_protos::temporal::api as pb;
+
+/// The encoded `FileDescriptorSet` of [`pb`], for JSON and for tests that go through every field.
+pub const DESCRIPTORS: &[u8] = include_bytes!(env!("TEMPORAL_DESCRIPTORS"));

@@ -17,7 +17,7 @@ use crate::error_details::*;
 use crate::event::HistoryEvent;
 use crate::ids::{NamespaceId, WorkflowId};
 use crate::service::*;
-use crate::{query::WorkflowQuery, taskqueue::TaskQueue, time::Timestamp};
+use crate::{query::WorkflowQuery, taskqueue::TaskQueue, time::Timestamp, wire::is_default};
 
 /// One request to the owner of a workflow id's partition.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -78,6 +78,7 @@ pub enum Response {
     Done,
     StartWorkflowExecution(Box<StartWorkflowExecutionResponse>),
     SignalWithStartWorkflowExecution(Box<SignalWithStartWorkflowExecutionResponse>),
+    SignalWorkflowExecution(Box<SignalWorkflowExecutionResponse>),
     ResetWorkflowExecution(Box<ResetWorkflowExecutionResponse>),
     QueryWorkflow(Box<QueryWorkflowResponse>),
     UpdateWorkflowExecution(Box<UpdateWorkflowExecutionResponse>),
@@ -101,8 +102,10 @@ pub type Answer = Result<Response, Rejection>;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SignalWorkflow {
+    #[serde(skip_serializing_if = "is_default")]
     pub request: SignalWorkflowExecutionRequest,
     /// Set when a workflow sends it.
+    #[serde(skip_serializing_if = "is_default")]
     pub sender: Option<ExternalSender>,
 }
 
@@ -110,7 +113,9 @@ pub struct SignalWorkflow {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RequestCancelWorkflow {
+    #[serde(skip_serializing_if = "is_default")]
     pub request: RequestCancelWorkflowExecutionRequest,
+    #[serde(skip_serializing_if = "is_default")]
     pub sender: Option<ExternalSender>,
 }
 
@@ -118,7 +123,9 @@ pub struct RequestCancelWorkflow {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TerminateWorkflow {
+    #[serde(skip_serializing_if = "is_default")]
     pub request: TerminateWorkflowExecutionRequest,
+    #[serde(skip_serializing_if = "is_default")]
     pub sender: Option<ExternalSender>,
 }
 
@@ -126,13 +133,19 @@ pub struct TerminateWorkflow {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ExternalSender {
+    #[serde(skip_serializing_if = "is_default")]
     pub namespace_id: NamespaceId,
+    #[serde(skip_serializing_if = "is_default")]
     pub namespace: String,
+    #[serde(skip_serializing_if = "is_default")]
     pub workflow_id: String,
+    #[serde(skip_serializing_if = "is_default")]
     pub run_id: String,
     /// The event by which the sender asked for it; 0 for a parent close policy.
+    #[serde(skip_serializing_if = "is_default")]
     pub initiated_event_id: i64,
     /// Only a child of the sender may be addressed.
+    #[serde(skip_serializing_if = "is_default")]
     pub child_workflow_only: bool,
 }
 
@@ -140,12 +153,18 @@ pub struct ExternalSender {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct StartChildWorkflow {
+    #[serde(skip_serializing_if = "is_default")]
     pub start: StartWorkflowExecutionRequest,
+    #[serde(skip_serializing_if = "is_default")]
     pub parent: ExternalSender,
+    #[serde(skip_serializing_if = "is_default")]
     pub parent_close_policy: crate::enums::ParentClosePolicy,
+    #[serde(skip_serializing_if = "is_default")]
     pub root_workflow_id: String,
+    #[serde(skip_serializing_if = "is_default")]
     pub root_run_id: String,
     /// How long the parent's run still lasts bounds nothing; kept for the child's `workflow_execution_expiration_time`.
+    #[serde(skip_serializing_if = "is_default")]
     pub first_workflow_task_backoff: Option<std::time::Duration>,
 }
 
@@ -154,14 +173,20 @@ pub struct StartChildWorkflow {
 #[serde(default)]
 pub struct ChildWorkflowClosed {
     /// The parent's run; the chain of runs is not followed.
+    #[serde(skip_serializing_if = "is_default")]
     pub parent_run_id: String,
     /// The parent's StartChildWorkflowExecutionInitiated event.
+    #[serde(skip_serializing_if = "is_default")]
     pub initiated_event_id: i64,
+    #[serde(skip_serializing_if = "is_default")]
     pub child_workflow_id: String,
     /// The run that closed, the last of the chain.
+    #[serde(skip_serializing_if = "is_default")]
     pub child_run_id: String,
+    #[serde(skip_serializing_if = "is_default")]
     pub child_workflow_type: String,
     /// The closing event of the child.
+    #[serde(skip_serializing_if = "is_default")]
     pub close_event: HistoryEvent,
 }
 
@@ -171,13 +196,19 @@ pub struct ChildWorkflowClosed {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TaskReference {
+    #[serde(skip_serializing_if = "is_default")]
     pub namespace_id: NamespaceId,
+    #[serde(skip_serializing_if = "is_default")]
     pub workflow_id: WorkflowId,
+    #[serde(skip_serializing_if = "is_default")]
     pub run_id: String,
     /// The scheduled event (of a transient workflow task, the id it would take); 0 for a query task.
+    #[serde(skip_serializing_if = "is_default")]
     pub scheduled_event_id: i64,
+    #[serde(skip_serializing_if = "is_default")]
     pub attempt: i32,
     /// Set for a direct query task.
+    #[serde(skip_serializing_if = "is_default")]
     pub query_id: Option<String>,
 }
 
@@ -185,12 +216,17 @@ pub struct TaskReference {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ClaimTask {
+    #[serde(skip_serializing_if = "is_default")]
     pub task: TaskReference,
     /// The queue the poller polled: the sticky one decides how much history it gets.
+    #[serde(skip_serializing_if = "is_default")]
     pub task_queue: TaskQueue,
+    #[serde(skip_serializing_if = "is_default")]
     pub identity: String,
     /// Chosen by the poller, a UUID: the same claim twice gives the same task again. Shown as `request_id` in Started events.
+    #[serde(skip_serializing_if = "is_default")]
     pub claim_id: String,
+    #[serde(skip_serializing_if = "is_default")]
     pub worker_version: Option<crate::common::WorkerVersionCapabilities>,
 }
 
@@ -198,9 +234,11 @@ pub struct ClaimTask {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CompleteActivity {
+    #[serde(skip_serializing_if = "is_default")]
     pub request: RespondActivityTaskCompletedRequest,
     /// The caller's sticky queue: if the run is sticky to it and the completion schedules a workflow task, that task is
     /// started for the caller and returned.
+    #[serde(skip_serializing_if = "is_default")]
     pub sticky_queue: Option<String>,
 }
 
@@ -208,6 +246,7 @@ pub struct CompleteActivity {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ActivityCompleted {
+    #[serde(skip_serializing_if = "is_default")]
     pub workflow_task: Option<Box<PollWorkflowTaskQueueResponse>>,
 }
 
@@ -226,15 +265,24 @@ pub struct PendingQuery {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TaskToken {
+    #[serde(skip_serializing_if = "is_default")]
     pub namespace_id: NamespaceId,
+    #[serde(skip_serializing_if = "is_default")]
     pub workflow_id: WorkflowId,
+    #[serde(skip_serializing_if = "is_default")]
     pub run_id: String,
+    #[serde(skip_serializing_if = "is_default")]
     pub scheduled_event_id: i64,
+    #[serde(skip_serializing_if = "is_default")]
     pub started_event_id: i64,
+    #[serde(skip_serializing_if = "is_default")]
     pub attempt: i32,
+    #[serde(skip_serializing_if = "is_default")]
     pub activity_id: String,
+    #[serde(skip_serializing_if = "is_default")]
     pub query_id: String,
     /// When the task was started; tells two starts with equal ids apart (a transient task after buffered events).
+    #[serde(skip_serializing_if = "is_default")]
     pub started_time: Option<Timestamp>,
 }
 

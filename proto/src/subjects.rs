@@ -99,7 +99,17 @@ pub fn current_run(
     hasher.update(namespace_id.0.as_bytes());
     hasher.update(&[0]);
     hasher.update(workflow_id.0.as_bytes());
-    format!("fm.state.{partition}.id.{:032x}", hasher.digest128())
+    current_run_of_hash(partition, hasher.digest128())
+}
+
+/// As [`current_run`], by the hash of namespace id and workflow id.
+pub fn current_run_of_hash(partition: Partition, hash: u128) -> String {
+    format!("fm.state.{partition}.id.{hash:032x}")
+}
+
+/// All current-run records, for a takeover.
+pub fn current_runs(partition: Partition) -> String {
+    format!("fm.state.{partition}.id.*")
 }
 
 pub fn checkpoint(partition: Partition) -> String {

@@ -6,7 +6,7 @@ use fermata_proto::codec;
 use fermata_proto::enums::WorkflowExecutionStatus as Status;
 use fermata_proto::event::*;
 
-use crate::run::Run;
+use crate::run::{RequestIdRecord, Run};
 use crate::{
     activity, child_workflow, close, external, signal, start, timer, upsert, workflow_task,
 };
@@ -57,7 +57,13 @@ impl Run {
             A::TimerStarted(a) => timer::apply_started(self, event, a),
             A::TimerFired(a) => timer::apply_gone(self, &a.timer_id),
             A::TimerCanceled(a) => timer::apply_gone(self, &a.timer_id),
-            A::WorkflowExecutionSignaled(_) => signal::apply_signaled(self),
+            A::WorkflowExecutionSignaled(a) => {
+                signal::apply_signaled(self);
+                self.apply_request_id(&a.request_id, event.event_id);
+            }
+            A::WorkflowExecutionOptionsUpdated(a) => {
+                self.apply_request_id(&a.attached_request_id, event.event_id);
+            }
             A::WorkflowExecutionCancelRequested(_) => self.cancel_requested = true,
             A::UpsertWorkflowSearchAttributes(a) => {
                 upsert::apply_search_attributes(self, a.search_attributes.as_ref());
@@ -104,6 +110,16 @@ impl Run {
                 self.external_cancels.remove(&a.initiated_event_id);
             }
             _ => {}
+        }
+    }
+
+    /// A buffered event has got its id.
+    fn apply_request_id(&mut self, request_id: &str, event_id: i64) {
+        let is_buffered = |record: &RequestIdRecord| record.event_id == 0;
+        if self.request_ids.get(request_id).is_some_and(is_buffered)
+            && let Some(record) = Arc::make_mut(&mut self.request_ids).get_mut(request_id)
+        {
+            record.event_id = event_id;
         }
     }
 

@@ -17,11 +17,7 @@ pub(crate) fn on_request_cancel(
     ctx: &Context<'_>,
 ) -> Result<Decision, Rejection> {
     let request = &cancel.request;
-    let run_id = request
-        .workflow_execution
-        .as_ref()
-        .map_or("", |execution| &execution.run_id);
-    let run = find::run(view, run_id)?;
+    let run = find::run(view, request.workflow_execution.as_ref())?;
     find::chain(run, &request.first_execution_run_id)?;
     if let Some(sender) = &cancel.sender {
         external::may_address(run, sender)?;

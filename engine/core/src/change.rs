@@ -68,6 +68,8 @@ pub enum Fact {
     OutboxDone {
         outbox_id: u64,
     },
+    /// The run is to be deleted as soon as its outbox is empty; nobody finds it any more.
+    Deleting,
     /// Closed by a refused close: signals are refused until the task that follows has ended.
     CloseRefused(bool),
 }

@@ -6,6 +6,8 @@
 //! | started | nothing | closing event |
 //! | closing (its event is buffered) | nothing | nothing |
 
+use std::sync::Arc;
+
 use fermata_proto::command::*;
 use fermata_proto::common::{WorkflowExecution, WorkflowType};
 use fermata_proto::enums::WorkflowTaskFailedCause as Cause;
@@ -19,7 +21,7 @@ use crate::context::Context;
 use crate::decision::{Decision, Reply, View};
 use crate::run::{Child, Run};
 use crate::transaction::Transaction;
-use crate::{external, find, retry, workflow_task};
+use crate::{cron, external, find, retry, search_attributes, start, validate, workflow_task};
 
 pub(crate) fn on_start(
     tx: &mut Transaction<'_>,
@@ -30,25 +32,15 @@ pub(crate) fn on_start(
     let cause = Cause::BadStartChildExecutionAttributes;
     let bad =
         |text: &str| CommandError::fail(cause, format!("BadStartChildExecutionAttributes: {text}"));
-    if attributes.workflow_id.is_empty() {
-        return Err(bad(
-            "Required field WorkflowId is not set on StartChildWorkflowExecutionCommand.",
-        ));
-    }
-    if attributes
-        .workflow_type
-        .as_ref()
-        .is_none_or(|kind| kind.name.is_empty())
-    {
-        return Err(bad(
-            "Required field WorkflowType is not set on StartChildWorkflowExecutionCommand.",
-        ));
-    }
-    if attributes.workflow_id.len() > tx.ctx.limits.id_length_max {
-        return Err(bad(
-            "WorkflowId on StartChildWorkflowExecutionCommand exceeds length limit.",
-        ));
-    }
+    let namespace = external::namespace(tx, &attributes.namespace, cause)?;
+    validate(tx, attributes, &namespace.name).map_err(|text| bad(&text))?;
+    let search_attributes = match &attributes.search_attributes {
+        Some(given) => Some(search_attributes::typed(given, tx.ctx).map_err(|text| {
+            let cause = Cause::BadSearchAttributes;
+            CommandError::fail(cause, format!("{cause:?}: {text}"))
+        })?),
+        None => None,
+    };
     if tx.run().children.len() >= tx.ctx.limits.pending_children_max {
         return Err(CommandError::fail(
             Cause::PendingChildWorkflowsLimitExceeded,
@@ -59,7 +51,6 @@ pub(crate) fn on_start(
             ),
         ));
     }
-    let namespace = external::namespace(tx, &attributes.namespace, cause)?;
     let task_queue = match attributes
         .task_queue
         .as_ref()
@@ -75,6 +66,14 @@ pub(crate) fn on_start(
         ParentClosePolicy::Unspecified => ParentClosePolicy::Terminate,
         given => given,
     };
+    let run_timeout = start::capped(
+        attributes
+            .workflow_run_timeout
+            .filter(|timeout| !timeout.is_zero()),
+        attributes
+            .workflow_execution_timeout
+            .filter(|timeout| !timeout.is_zero()),
+    );
     let initiated = StartChildWorkflowExecutionInitiatedEventAttributes {
         namespace: namespace.name.clone(),
         namespace_id: namespace.id.0.clone(),
@@ -83,10 +82,15 @@ pub(crate) fn on_start(
         task_queue: Some(task_queue),
         input: attributes.input.clone(),
         workflow_execution_timeout: attributes.workflow_execution_timeout,
-        workflow_run_timeout: attributes.workflow_run_timeout,
-        workflow_task_timeout: attributes
-            .workflow_task_timeout
-            .or(tx.run().started.workflow_task_timeout),
+        workflow_run_timeout: Some(run_timeout.unwrap_or_default()),
+        workflow_task_timeout: Some(start::task_timeout(
+            attributes
+                .workflow_task_timeout
+                .filter(|timeout| !timeout.is_zero())
+                .or(tx.run().started.workflow_task_timeout),
+            run_timeout,
+            tx.ctx,
+        )),
         parent_close_policy: policy,
         control: attributes.control.clone(),
         workflow_task_completed_event_id: completed_event_id,
@@ -98,7 +102,7 @@ pub(crate) fn on_start(
         cron_schedule: attributes.cron_schedule.clone(),
         header: attributes.header.clone(),
         memo: attributes.memo.clone(),
-        search_attributes: attributes.search_attributes.clone(),
+        search_attributes,
         inherit_build_id: attributes.inherit_build_id,
         priority: attributes.priority.clone(),
         versioning_override: attributes.versioning_override.clone(),
@@ -128,7 +132,7 @@ pub(crate) fn on_start(
             workflow_execution_timeout: initiated.workflow_execution_timeout,
             workflow_run_timeout: initiated.workflow_run_timeout,
             workflow_task_timeout: initiated.workflow_task_timeout,
-            request_id: external::request_id(tx.run(), event_id),
+            request_id: format!("{}:{event_id}:0", tx.run().run_id),
             workflow_id_reuse_policy: initiated.workflow_id_reuse_policy,
             retry_policy: initiated.retry_policy,
             cron_schedule: initiated.cron_schedule,
@@ -152,6 +156,47 @@ pub(crate) fn on_start(
         workflow_id,
         Request::StartChildWorkflow(Box::new(start)),
     );
+    Ok(())
+}
+
+/// # Errors
+/// In words.
+fn validate(
+    tx: &Transaction<'_>,
+    attributes: &StartChildWorkflowExecutionCommandAttributes,
+    namespace: &str,
+) -> Result<(), String> {
+    const ON: &str = "on StartChildWorkflowExecutionCommand";
+    let workflow_id = &attributes.workflow_id;
+    let workflow_type = attributes
+        .workflow_type
+        .as_ref()
+        .map_or("", |kind| &kind.name);
+    if workflow_id.is_empty() {
+        return Err(format!(
+            "Required field WorkflowId is not set {ON}. WorkflowType={workflow_type} Namespace={namespace}"
+        ));
+    }
+    if workflow_type.is_empty() {
+        return Err(format!(
+            "Required field WorkflowType is not set {ON}. WorkflowId={workflow_id} Namespace={namespace}"
+        ));
+    }
+    let named =
+        format!("WorkflowId={workflow_id} WorkflowType={workflow_type} Namespace={namespace}");
+    validate::id_length("WorkflowId", workflow_id, tx.ctx)?;
+    validate::id_length("WorkflowType", workflow_type, tx.ctx)?;
+    if let Some(policy) = &attributes.retry_policy {
+        validate::retry_policy(policy)
+            .map_err(|text| format!("invalid WorkflowRetryPolicy {ON}: {text}. {named}"))?;
+    }
+    if !attributes.cron_schedule.is_empty() && !cron::is_valid(&attributes.cron_schedule) {
+        return Err(format!(
+            "invalid CronSchedule {ON}: invalid CronSchedule.. {named}"
+        ));
+    }
+    validate::blob(attributes.input.as_ref(), tx.ctx)?;
+    validate::memo(attributes.memo.as_ref(), tx.ctx)?;
     Ok(())
 }
 
@@ -194,7 +239,7 @@ pub(crate) fn on_start_answered(
             },
             control: initiated.control.clone(),
             initiated_event_id,
-            workflow_task_completed_event_id: initiated.workflow_task_completed_event_id,
+            workflow_task_completed_event_id: 0,
         }
         .into(),
     };
@@ -211,7 +256,7 @@ pub(crate) fn on_closed(
     closed: &ChildWorkflowClosed,
     ctx: &Context<'_>,
 ) -> Result<Decision, Rejection> {
-    let run = find::open_run(view, &closed.parent_run_id)?;
+    let run = find::open_run_of_id(view, "", &closed.parent_run_id)?;
     let Some(child) = run.children.get(&closed.initiated_event_id) else {
         return Ok(Decision::reply(Reply::done()));
     };
@@ -225,9 +270,15 @@ pub(crate) fn on_closed(
             "the child's start is not recorded yet",
         ));
     }
+    let Some(attributes) = closing_event(child, closed) else {
+        return Err(Rejection::invalid_argument(format!(
+            "a child's chain does not end with {:?}",
+            closed.close_event.event_type()
+        )));
+    };
     let mut tx = Transaction::of(run, ctx);
     let event = HistoryEvent {
-        attributes: closing_event(child, closed),
+        attributes: Some(attributes),
         ..HistoryEvent::default()
     };
     tx.write_or_buffer(event);
@@ -430,7 +481,7 @@ pub(crate) fn apply_initiated(
         initiated: attributes.clone().into(),
         ..Child::default()
     };
-    run.children.insert(event.event_id, child);
+    Arc::make_mut(&mut run.children).insert(event.event_id, child);
 }
 
 pub(crate) fn apply_started(
@@ -438,7 +489,7 @@ pub(crate) fn apply_started(
     event: &HistoryEvent,
     attributes: &ChildWorkflowExecutionStartedEventAttributes,
 ) {
-    if let Some(child) = run.children.get_mut(&attributes.initiated_event_id) {
+    if let Some(child) = Arc::make_mut(&mut run.children).get_mut(&attributes.initiated_event_id) {
         child.progress.run_id = attributes
             .workflow_execution
             .clone()
@@ -449,12 +500,12 @@ pub(crate) fn apply_started(
 }
 
 pub(crate) fn apply_closed(run: &mut Run, initiated_event_id: i64) {
-    run.children.remove(&initiated_event_id);
+    Arc::make_mut(&mut run.children).remove(&initiated_event_id);
 }
 
 /// Started or closed, but the event is still in the buffer.
 pub(crate) fn apply_buffered(run: &mut Run, initiated_event_id: i64, started_run_id: Option<&str>) {
-    if let Some(child) = run.children.get_mut(&initiated_event_id) {
+    if let Some(child) = Arc::make_mut(&mut run.children).get_mut(&initiated_event_id) {
         match started_run_id {
             Some(run_id) => run_id.clone_into(&mut child.progress.run_id),
             None => child.progress.closing = true,

@@ -9,17 +9,21 @@ use fermata_proto::enums::*;
 use fermata_proto::event::*;
 use fermata_proto::failure::{Failure, FailureFailureInfo, TimeoutFailureInfo};
 use fermata_proto::rpc::{Rejection, TerminateWorkflow};
+use fermata_proto::service::DeleteWorkflowExecutionRequest;
 use fermata_proto::time::Timestamp;
 
 use crate::change::Fact;
-use crate::command::{CLOSING, CommandError, Outcome};
+use crate::command::{CLOSING, CommandError, Outcome, json_text};
 use crate::context::Context;
 use crate::decision::{Decision, Effect, Reply, View};
 use crate::run::Run;
 use crate::transaction::Transaction;
-use crate::{buffer, child_workflow, cron, external, find, retry, start};
+use crate::{
+    child_workflow, cron, external, find, retry, search_attributes, start, validate, workflow_task,
+};
 
-const HISTORY_SERVICE: &str = "history-service";
+/// Who acts when the server does.
+pub(crate) const HISTORY_SERVICE: &str = "history-service";
 
 pub(crate) fn is_closing(command_type: CommandType) -> bool {
     CLOSING.contains(&command_type)
@@ -97,13 +101,32 @@ pub(crate) fn on_continue_as_new<'a>(
     let run = tx.run();
     let old = run.started.clone();
     let ctx = tx.ctx;
+    let cause = WorkflowTaskFailedCause::BadContinueAsNewAttributes;
+    if let Some(policy) = &attributes.retry_policy {
+        validate::retry_policy(policy)
+            .map_err(|text| CommandError::fail(cause, format!("{cause:?}: {text}")))?;
+    }
+    if !attributes.cron_schedule.is_empty() && !cron::is_valid(&attributes.cron_schedule) {
+        return Err(CommandError::fail(
+            cause,
+            format!("{cause:?}: invalid CronSchedule."),
+        ));
+    }
+    let search_attributes = match &attributes.search_attributes {
+        Some(given) => Some(search_attributes::typed(given, ctx).map_err(|text| {
+            let cause = WorkflowTaskFailedCause::BadSearchAttributes;
+            CommandError::fail(cause, format!("{cause:?}: {text}"))
+        })?),
+        None => None,
+    };
     let run_timeout = start::capped(
         attributes
             .workflow_run_timeout
-            .filter(|timeout| !timeout.is_zero())
-            .or(old.workflow_run_timeout),
+            .or(old.workflow_run_timeout)
+            .filter(|timeout| !timeout.is_zero()),
         remaining(run, ctx.now),
-    );
+    )
+    .or(Some(Duration::ZERO));
     let task_timeout = start::task_timeout(
         attributes
             .workflow_task_timeout
@@ -112,14 +135,10 @@ pub(crate) fn on_continue_as_new<'a>(
         run_timeout,
         ctx,
     );
-    let least = ctx
-        .limits
-        .workflow_id_reuse_interval_min
-        .saturating_sub(ctx.now.since(run.start_time));
     let backoff = attributes
         .backoff_start_interval
         .unwrap_or_default()
-        .max(least);
+        .max(least_backoff(run, ctx));
     let next = WorkflowExecutionStartedEventAttributes {
         workflow_type: attributes
             .workflow_type
@@ -128,8 +147,9 @@ pub(crate) fn on_continue_as_new<'a>(
             .or(old.workflow_type.clone()),
         task_queue: attributes
             .task_queue
-            .clone()
+            .as_ref()
             .filter(|queue| !queue.name.is_empty())
+            .map(start::normal)
             .or(old.task_queue.clone()),
         input: attributes.input.clone(),
         workflow_run_timeout: run_timeout,
@@ -140,7 +160,7 @@ pub(crate) fn on_continue_as_new<'a>(
         retry_policy: attributes.retry_policy.as_ref().map(retry::filled),
         cron_schedule: attributes.cron_schedule.clone(),
         memo: attributes.memo.clone(),
-        search_attributes: attributes.search_attributes.clone(),
+        search_attributes: search_attributes.clone(),
         header: attributes.header.clone(),
         first_workflow_task_backoff: Some(backoff),
         attempt: 1,
@@ -156,15 +176,15 @@ pub(crate) fn on_continue_as_new<'a>(
         workflow_run_timeout: run_timeout,
         workflow_task_timeout: Some(task_timeout),
         workflow_task_completed_event_id: completed_event_id,
-        backoff_start_interval: Some(backoff),
-        initiator: ContinueAsNewInitiator::Workflow,
+        backoff_start_interval: attributes.backoff_start_interval,
         failure: attributes.failure.clone(),
         last_completion_result: attributes.last_completion_result.clone(),
         header: attributes.header.clone(),
         memo: attributes.memo.clone(),
-        search_attributes: attributes.search_attributes.clone(),
+        search_attributes,
         inherit_build_id: attributes.inherit_build_id,
         initial_versioning_behavior: attributes.initial_versioning_behavior,
+        ..WorkflowExecutionContinuedAsNewEventAttributes::default()
     });
     outcome.next_run = Some(next);
     closed(tx, true);
@@ -177,11 +197,7 @@ pub(crate) fn on_terminate(
     ctx: &Context<'_>,
 ) -> Result<Decision, Rejection> {
     let request = &terminate.request;
-    let run_id = request
-        .workflow_execution
-        .as_ref()
-        .map_or("", |execution| &execution.run_id);
-    let run = find::open_run(view, run_id)?;
+    let run = find::open_run(view, request.workflow_execution.as_ref())?;
     find::chain(run, &request.first_execution_run_id)?;
     if let Some(sender) = &terminate.sender {
         external::may_address(run, sender)?;
@@ -198,35 +214,65 @@ pub(crate) fn on_terminate(
     Ok(Decision::one(tx, Reply::done()))
 }
 
-/// Ends the open run for another that takes its workflow id.
-pub(crate) fn terminate_for_new_run(tx: &mut Transaction<'_>) {
-    give_up_task(tx);
+/// Ends the open run because it has outgrown a limit. Its workflow task has been given up.
+pub(crate) fn terminate(tx: &mut Transaction<'_>, reason: &str) {
     closing(tx);
     tx.event(WorkflowExecutionTerminatedEventAttributes {
-        reason: "TerminateIfRunning WorkflowIdReusePolicy".to_owned(),
+        reason: reason.to_owned(),
         details: None,
         identity: HISTORY_SERVICE.to_owned(),
     });
     closed(tx, false);
 }
 
+/// Terminates the run if it is open, and lets it go with all that is stored of it.
+pub(crate) fn on_delete(
+    view: &View<'_>,
+    request: &DeleteWorkflowExecutionRequest,
+    ctx: &Context<'_>,
+) -> Result<Decision, Rejection> {
+    let run = find::run(view, request.workflow_execution.as_ref())?;
+    let mut tx = Transaction::of(run, ctx);
+    if run.is_open() {
+        give_up_task(&mut tx);
+        terminate(&mut tx, "Delete workflow execution");
+    }
+    tx.fact(Fact::Deleting);
+    delete_if_delivered(&mut tx);
+    Ok(Decision::one(tx, Reply::done()))
+}
+
+/// A run that is to be deleted goes when others have heard all it had to say to them.
+pub(crate) fn delete_if_delivered(tx: &mut Transaction<'_>) {
+    if tx.run().deleting && tx.run().outbox.is_empty() {
+        let run_id = tx.run().run_id.clone();
+        tx.effect(Effect::Delete { run_id });
+    }
+}
+
+/// Ends the open run for another that takes its workflow id.
+pub(crate) fn terminate_for_new_run(tx: &mut Transaction<'_>, new_run_id: &str) {
+    give_up_task(tx);
+    closing(tx);
+    tx.event(WorkflowExecutionTerminatedEventAttributes {
+        reason: "TerminateIfRunning WorkflowIdReusePolicy".to_owned(),
+        details: Some(Payloads {
+            payloads: vec![json_text(&format!("terminated by new runID: {new_run_id}"))],
+        }),
+        identity: HISTORY_SERVICE.to_owned(),
+    });
+    closed(tx, false);
+}
+
 /// Before a close from outside: a started first attempt fails, and what it held back is written.
-fn give_up_task(tx: &mut Transaction<'_>) {
+pub(crate) fn give_up_task(tx: &mut Transaction<'_>) {
     let Some(task) = tx.run().workflow_task.clone() else {
         return;
     };
-    if task.is_started() && !task.is_transient() {
-        tx.event(WorkflowTaskFailedEventAttributes {
-            scheduled_event_id: task.scheduled_event_id,
-            started_event_id: task.started_event_id,
-            cause: WorkflowTaskFailedCause::ForceCloseCommand,
-            identity: HISTORY_SERVICE.to_owned(),
-            ..WorkflowTaskFailedEventAttributes::default()
-        });
-    } else {
-        tx.fact(Fact::WorkflowTask(None));
+    if task.is_started() {
+        let cause = WorkflowTaskFailedCause::ForceCloseCommand;
+        workflow_task::give_up(tx, cause, None, HISTORY_SERVICE);
     }
-    buffer::flush(tx);
 }
 
 /// After the closing event. If the chain goes on, parent and children belong to the next run.
@@ -252,6 +298,7 @@ pub(crate) fn deadline(run: &Run) -> Option<Timestamp> {
     let by_run = run
         .started
         .workflow_run_timeout
+        .filter(|timeout| !timeout.is_zero())
         .map(|timeout| run.start_time + timeout + backoff);
     match (by_run, run.started.workflow_execution_expiration_time) {
         (Some(run), Some(chain)) => Some(run.min(chain)),
@@ -277,6 +324,7 @@ pub(crate) fn on_deadline<'a>(tx: &mut Transaction<'a>) -> Option<Transaction<'a
     }
     let failure = Failure {
         message: "workflow timeout".to_owned(),
+        source: "Server".to_owned(),
         failure_info: Some(FailureFailureInfo::TimeoutFailureInfo(TimeoutFailureInfo {
             timeout_type: TimeoutType::StartToClose,
             ..TimeoutFailureInfo::default()
@@ -307,6 +355,18 @@ pub(crate) fn on_deadline<'a>(tx: &mut Transaction<'a>) -> Option<Transaction<'a
 }
 
 // -- the next run of the chain ---------------------------------------------------------------------------------------
+
+/// Runs of a chain that end at once begin no more than one an interval.
+fn least_backoff(run: &Run, ctx: &Context<'_>) -> Duration {
+    ctx.limits
+        .workflow_id_reuse_interval_min
+        .saturating_sub(ctx.now.since(began(run)))
+}
+
+/// When the run's own work began, after its delay or backoff.
+fn began(run: &Run) -> Timestamp {
+    run.start_time + run.started.first_workflow_task_backoff.unwrap_or_default()
+}
 
 /// How long the chain may still last.
 fn remaining(run: &Run, now: Timestamp) -> Option<Duration> {
@@ -346,12 +406,12 @@ fn repeated(run: &Run) -> WorkflowExecutionStartedEventAttributes {
         retry_policy: old.retry_policy.clone(),
         cron_schedule: old.cron_schedule.clone(),
         memo: (!run.memo.is_empty()).then(|| Memo {
-            fields: run.memo.clone(),
+            fields: (*run.memo).clone(),
         }),
         search_attributes: old
             .search_attributes
             .as_ref()
-            .map(|_| run.search_attributes.clone()),
+            .map(|_| (*run.search_attributes).clone()),
         header: old.header.clone(),
         last_completion_result: old.last_completion_result.clone(),
         ..inherited(run)
@@ -390,7 +450,7 @@ fn retry_or_cron<'a>(
                 attempt: started.attempt + 1,
                 initiator: ContinueAsNewInitiator::Retry,
                 continued_failure: Some(failure.clone()),
-                first_workflow_task_backoff: Some(backoff),
+                first_workflow_task_backoff: Some(backoff.max(least_backoff(run, tx.ctx))),
                 ..repeated(run)
             };
             (Some(follow(attributes, tx.ctx)), RetryState::InProgress)
@@ -409,7 +469,7 @@ fn cron_run<'a>(
     if schedule.is_empty() {
         return None;
     }
-    let backoff = cron::backoff(schedule, run.start_time, tx.ctx.now)?;
+    let backoff = cron::backoff(schedule, began(run), tx.ctx.now)?;
     if run
         .started
         .workflow_execution_expiration_time
@@ -431,7 +491,7 @@ fn cron_run<'a>(
 
 // -- apply -----------------------------------------------------------------------------------------------------------
 
-/// Closes the run: nothing pends any more.
+/// Closes the run: nothing moves it any more.
 pub(crate) fn apply_closed(
     run: &mut Run,
     event: &Arc<HistoryEvent>,
@@ -440,13 +500,20 @@ pub(crate) fn apply_closed(
     run.status = status;
     run.close_time = event.event_time;
     run.close_event = Some(event.clone());
-    run.workflow_task = None;
+    // A task that nobody took is still described, and so are pending activities and children.
+    if run
+        .workflow_task
+        .as_ref()
+        .is_some_and(|task| task.is_started())
+    {
+        run.workflow_task = None;
+    }
     run.first_workflow_task_at = None;
     run.sticky = None;
-    run.activities.clear();
-    run.activity_ids.clear();
-    run.timers.clear();
+    run.activity_ids = Arc::default();
+    run.timers = Arc::default();
     run.external_signals.clear();
     run.external_cancels.clear();
     run.buffered.clear();
+    run.buffered_bytes = 0;
 }

@@ -2,8 +2,13 @@
 //!
 //! All or nothing: a bad command drops what the commands before it did, fails the task and refuses the call.
 
+use fermata_proto::codec;
+use std::sync::Arc;
+
 use fermata_proto::command::{Command, CommandAttributes};
-use fermata_proto::enums::{CommandType, WorkflowTaskFailedCause};
+use fermata_proto::common::{Payload, Payloads};
+use fermata_proto::deployment::WorkerDeploymentVersion;
+use fermata_proto::enums::{CommandType, WorkerVersioningMode, WorkflowTaskFailedCause};
 use fermata_proto::event::WorkflowTaskCompletedEventAttributes;
 use fermata_proto::failure::{Failure, FailureFailureInfo, ServerFailureInfo};
 use fermata_proto::rpc::Rejection;
@@ -11,14 +16,16 @@ use fermata_proto::service::{
     PollActivityTaskQueueResponse, RespondWorkflowTaskCompletedRequest,
     RespondWorkflowTaskCompletedResponse,
 };
+use fermata_proto::time::Timestamp;
 
 use crate::change::Fact;
 use crate::context::Context;
-use crate::decision::{Decision, Reply, View};
+use crate::decision::{Decision, Effect, Reply, View};
 use crate::run::Sticky;
 use crate::transaction::Transaction;
 use crate::{
-    activity, buffer, child_workflow, close, external, marker, timer, upsert, workflow_task,
+    activity, buffer, child_workflow, close, external, marker, timer, upsert, validate,
+    workflow_task,
 };
 
 /// Request id of a task that a completion's answer hands out.
@@ -32,6 +39,8 @@ pub(crate) enum CommandError {
         cause: WorkflowTaskFailedCause,
         message: String,
     },
+    /// As [`CommandError::FailTask`], and the workflow is terminated: no attempt could do better.
+    Terminate { message: String },
     /// The call is refused and nothing else happens: the task stays started.
     RefuseCall(Rejection),
 }
@@ -64,6 +73,10 @@ pub(crate) fn on_completed<'a>(
     let (run, task) = workflow_task::started(view, &request.task_token)?;
     let mut tx = Transaction::of(run, ctx);
     workflow_task::make_real(&mut tx);
+    let held_since = is_heartbeat(request).then_some(task.original_scheduled_time);
+    if held_since.is_some_and(|since| ctx.now > since + ctx.limits.workflow_task_heartbeat_max) {
+        return Ok(workflow_task::heartbeat_too_long(tx));
+    }
     let sticky = request.sticky_attributes.as_ref().and_then(|attributes| {
         Some(Sticky {
             queue: attributes.worker_task_queue.as_ref()?.name.clone(),
@@ -77,6 +90,10 @@ pub(crate) fn on_completed<'a>(
         .expect("the task is started");
     let (scheduled_event_id, started_event_id) =
         (task_now.scheduled_event_id, task_now.started_event_id);
+    let deployment = request
+        .deployment_options
+        .as_ref()
+        .filter(|options| options.worker_versioning_mode == WorkerVersioningMode::Versioned);
     let completed_event_id = tx.event(WorkflowTaskCompletedEventAttributes {
         scheduled_event_id,
         started_event_id,
@@ -85,6 +102,14 @@ pub(crate) fn on_completed<'a>(
         worker_version: request.worker_version_stamp.clone(),
         sdk_metadata: request.sdk_metadata.clone(),
         metering_metadata: request.metering_metadata.clone(),
+        versioning_behavior: request.versioning_behavior,
+        worker_deployment_name: deployment
+            .map(|options| options.deployment_name.clone())
+            .unwrap_or_default(),
+        deployment_version: deployment.map(|options| WorkerDeploymentVersion {
+            build_id: options.build_id.clone(),
+            deployment_name: options.deployment_name.clone(),
+        }),
         ..WorkflowTaskCompletedEventAttributes::default()
     });
     if tx.run().sticky != sticky {
@@ -97,8 +122,22 @@ pub(crate) fn on_completed<'a>(
         Err(CommandError::FailTask { cause, message }) => {
             return Ok(refused(run, task.attempt, cause, message, request, ctx));
         }
+        Err(CommandError::Terminate { message }) => {
+            return Ok(terminated(run, message, request, ctx));
+        }
     }
-    Ok(finish(tx, outcome, request))
+    if !Arc::ptr_eq(&run.search_attributes, &tx.run().search_attributes) {
+        let run_id = run.run_id.clone();
+        tx.effect(Effect::PublishVisibility { run_id });
+    }
+    Ok(finish(tx, outcome, request, held_since))
+}
+
+/// A worker that is busy with local activities asks for nothing but a new task.
+fn is_heartbeat(request: &RespondWorkflowTaskCompletedRequest) -> bool {
+    request.force_create_new_workflow_task
+        && request.commands.is_empty()
+        && request.messages.is_empty()
 }
 
 fn carry_out<'a>(
@@ -107,19 +146,15 @@ fn carry_out<'a>(
     request: &RespondWorkflowTaskCompletedRequest,
     outcome: &mut Outcome<'a>,
 ) -> Result<(), CommandError> {
+    in_sequence(&request.commands)?;
     for command in &request.commands {
-        if !tx.run().is_open() {
-            return Err(CommandError::RefuseCall(Rejection::invalid_argument(
-                "a command follows one that closes the workflow",
-            )));
-        }
         if close::is_closing(command.command_type) && !tx.run().buffered.is_empty() {
             return Err(CommandError::fail(
                 WorkflowTaskFailedCause::UnhandledCommand,
                 "UnhandledCommand",
             ));
         }
-        carry_out_one(tx, completed_event_id, command, outcome)?;
+        carry_out_one(tx, completed_event_id, command, request, outcome)?;
     }
     if tx.run().is_open() {
         activity::cancel_unstarted(tx, &outcome.canceled_activities, &request.identity);
@@ -127,21 +162,76 @@ fn carry_out<'a>(
     Ok(())
 }
 
+/// # Errors
+/// If a command is of no known type, or follows one that closes the workflow.
+fn in_sequence(commands: &[Command]) -> Result<(), CommandError> {
+    let refuse = |text: String| CommandError::RefuseCall(Rejection::invalid_argument(text));
+    let types = || commands.iter().map(|command| command.command_type);
+    if types().any(|command_type| command_type == CommandType::Unspecified) {
+        return Err(refuse("unknown command type: Unspecified".to_owned()));
+    }
+    let before_last = types().rev().skip(1);
+    match before_last.rev().find(|kind| close::is_closing(*kind)) {
+        None => Ok(()),
+        Some(closing) => Err(refuse(format!(
+            "invalid command sequence: {:?}, command {closing:?} must be the last command.",
+            types().collect::<Vec<_>>()
+        ))),
+    }
+}
+
+/// What a task fails with when the attributes of this command are bad.
+fn cause_of(command_type: CommandType) -> WorkflowTaskFailedCause {
+    use CommandType as C;
+    use WorkflowTaskFailedCause as Cause;
+    match command_type {
+        C::Unspecified => Cause::Unspecified,
+        C::ScheduleActivityTask => Cause::BadScheduleActivityAttributes,
+        C::RequestCancelActivityTask => Cause::BadRequestCancelActivityAttributes,
+        C::StartTimer => Cause::BadStartTimerAttributes,
+        C::CompleteWorkflowExecution => Cause::BadCompleteWorkflowExecutionAttributes,
+        C::FailWorkflowExecution => Cause::BadFailWorkflowExecutionAttributes,
+        C::CancelTimer => Cause::BadCancelTimerAttributes,
+        C::CancelWorkflowExecution => Cause::BadCancelWorkflowExecutionAttributes,
+        C::RequestCancelExternalWorkflowExecution => {
+            Cause::BadRequestCancelExternalWorkflowExecutionAttributes
+        }
+        C::RecordMarker => Cause::BadRecordMarkerAttributes,
+        C::ContinueAsNewWorkflowExecution => Cause::BadContinueAsNewAttributes,
+        C::StartChildWorkflowExecution => Cause::BadStartChildExecutionAttributes,
+        C::SignalExternalWorkflowExecution => Cause::BadSignalWorkflowExecutionAttributes,
+        C::UpsertWorkflowSearchAttributes => Cause::BadSearchAttributes,
+        C::ProtocolMessage => Cause::BadUpdateWorkflowExecutionMessage,
+        C::ModifyWorkflowProperties => Cause::BadModifyWorkflowPropertiesAttributes,
+        C::ScheduleNexusOperation => Cause::BadScheduleNexusOperationAttributes,
+        C::RequestCancelNexusOperation => Cause::BadRequestCancelNexusOperationAttributes,
+    }
+}
+
 fn carry_out_one<'a>(
     tx: &mut Transaction<'a>,
     completed_event_id: i64,
     command: &Command,
+    request: &RespondWorkflowTaskCompletedRequest,
     outcome: &mut Outcome<'a>,
 ) -> Result<(), CommandError> {
     use CommandAttributes as A;
+    let command_type = command.command_type;
     let Some(attributes) = &command.attributes else {
-        return Err(CommandError::RefuseCall(Rejection::invalid_argument(
+        let cause = cause_of(command_type);
+        return Err(CommandError::fail(
+            cause,
             format!(
-                "command of type {:?} has no attributes",
-                command.command_type
+                "{cause:?}: {command_type:?}CommandAttributes is not set on {command_type:?}Command."
             ),
-        )));
+        ));
     };
+    if !command.negative_duration.is_empty() {
+        let cause = cause_of(command_type);
+        let text = negative_duration(attributes, &command.negative_duration, tx.ctx);
+        return Err(CommandError::fail(cause, format!("{cause:?}: {text}")));
+    }
+    within_limits(attributes, tx.ctx)?;
     match attributes {
         A::ScheduleActivityTask(a) => {
             activity::on_schedule(tx, completed_event_id, command, a, outcome)
@@ -150,7 +240,7 @@ fn carry_out_one<'a>(
             activity::on_request_cancel(tx, completed_event_id, a, outcome)
         }
         A::StartTimer(a) => timer::on_start(tx, completed_event_id, command, a),
-        A::CancelTimer(a) => timer::on_cancel(tx, completed_event_id, a),
+        A::CancelTimer(a) => timer::on_cancel(tx, completed_event_id, a, &request.identity),
         A::CompleteWorkflowExecution(a) => close::on_complete(tx, completed_event_id, a, outcome),
         A::FailWorkflowExecution(a) => close::on_fail(tx, completed_event_id, a, outcome),
         A::CancelWorkflowExecution(a) => close::on_cancel(tx, completed_event_id, a),
@@ -171,13 +261,150 @@ fn carry_out_one<'a>(
             upsert::on_search_attributes(tx, completed_event_id, a)
         }
         A::ModifyWorkflowProperties(a) => upsert::on_memo(tx, completed_event_id, a),
-        A::ProtocolMessage(_)
-        | A::ScheduleNexusOperation(_)
-        | A::RequestCancelNexusOperation(_) => Err(CommandError::RefuseCall(Rejection::new(
-            fermata_proto::rpc::RejectionKind::Unimplemented,
-            format!("command {:?} is not supported yet", command.command_type),
-        ))),
+        A::ProtocolMessage(a) => Err(protocol_message(&a.message_id, request)),
+        A::ScheduleNexusOperation(_) | A::RequestCancelNexusOperation(_) => {
+            Err(CommandError::RefuseCall(Rejection::new(
+                fermata_proto::rpc::RejectionKind::Unimplemented,
+                format!("command {:?} is not supported yet", command.command_type),
+            )))
+        }
     }
+}
+
+/// Fails the task and terminates the workflow for a command that is too large.
+fn terminated(
+    run: &crate::run::Run,
+    message: String,
+    request: &RespondWorkflowTaskCompletedRequest,
+    ctx: &Context<'_>,
+) -> Decision {
+    let mut tx = Transaction::of(run, ctx);
+    let cause = WorkflowTaskFailedCause::BadScheduleActivityAttributes;
+    let failure = server_failure(message.clone());
+    workflow_task::give_up(&mut tx, cause, Some(failure), &request.identity);
+    close::terminate(&mut tx, &message);
+    Decision::of_refused([tx], Rejection::invalid_argument(message))
+}
+
+fn server_failure(message: String) -> Failure {
+    Failure {
+        message,
+        failure_info: Some(FailureFailureInfo::ServerFailureInfo(
+            ServerFailureInfo::default(),
+        )),
+        ..Failure::default()
+    }
+}
+
+/// # Errors
+/// If a blob of the command is larger than one may be.
+fn within_limits(attributes: &CommandAttributes, ctx: &Context<'_>) -> Result<(), CommandError> {
+    use CommandAttributes as A;
+    let limits = ctx.limits;
+    let of = |payloads: &Option<Payloads>| {
+        payloads
+            .as_ref()
+            .map_or(0, |payloads| validate::bytes_of(&payloads.payloads))
+    };
+    let (bytes, what) = match attributes {
+        A::ScheduleActivityTask(a) => (of(&a.input), "ScheduleActivityTaskCommandAttributes.Input"),
+        A::CompleteWorkflowExecution(a) => (
+            of(&a.result),
+            "CompleteWorkflowExecutionCommandAttributes.Result",
+        ),
+        A::FailWorkflowExecution(a) => (
+            a.failure.as_ref().map_or(0, codec::encoded_len),
+            "FailWorkflowExecutionCommandAttributes.Failure",
+        ),
+        A::RecordMarker(a) => (
+            a.details
+                .values()
+                .map(|details| validate::bytes_of(&details.payloads))
+                .sum(),
+            "RecordMarkerCommandAttributes.Details",
+        ),
+        A::ContinueAsNewWorkflowExecution(a) => (
+            of(&a.input),
+            "ContinueAsNewWorkflowExecutionCommandAttributes. Input",
+        ),
+        A::StartChildWorkflowExecution(a) => (
+            of(&a.input),
+            "StartChildWorkflowExecutionCommandAttributes. Input",
+        ),
+        A::SignalExternalWorkflowExecution(a) => (
+            of(&a.input),
+            "SignalExternalWorkflowExecutionCommandAttributes.Input",
+        ),
+        A::ModifyWorkflowProperties(a) => (
+            a.upserted_memo
+                .as_ref()
+                .map_or(0, |memo| validate::bytes_of(memo.fields.values())),
+            "ModifyWorkflowPropertiesCommandAttributes",
+        ),
+        _ => return Ok(()),
+    };
+    if bytes <= limits.blob_bytes_max {
+        return Ok(());
+    }
+    Err(CommandError::Terminate {
+        message: format!("BadScheduleActivityAttributes: {what} exceeds size limit."),
+    })
+}
+
+fn negative_duration(attributes: &CommandAttributes, field: &str, ctx: &Context<'_>) -> String {
+    use CommandAttributes as A;
+    let why = "negative duration";
+    match attributes {
+        A::StartTimer(a) => {
+            let timer_id = &a.timer_id;
+            format!("An invalid {field} is set on StartTimerCommand: {why}. TimerId={timer_id}")
+        }
+        A::StartChildWorkflowExecution(a) => {
+            let workflow_id = &a.workflow_id;
+            let workflow_type = a.workflow_type.as_ref().map_or("", |kind| &kind.name);
+            let namespace = &ctx.namespace.name;
+            format!(
+                "Invalid {field} on StartChildWorkflowExecutionCommand: {why}. WorkflowId={workflow_id} WorkflowType={workflow_type} Namespace={namespace}"
+            )
+        }
+        A::ContinueAsNewWorkflowExecution(a) => {
+            let workflow_type = a.workflow_type.as_ref().map_or("", |kind| &kind.name);
+            let queue = a.task_queue.as_ref().map_or("", |queue| &queue.name);
+            format!(
+                "Invalid {field} on ContinueAsNewWorkflowExecutionCommand: {why}. WorkflowType={workflow_type} TaskQueue=name:{queue:?} kind:TASK_QUEUE_KIND_NORMAL"
+            )
+        }
+        _ if field.ends_with("Interval") => format!("invalid {field} set on retry policy: {why}"),
+        _ => format!("invalid {field}: {why}"),
+    }
+}
+
+/// A place for a message of the update protocol, which is not spoken yet: what is wrong with it is said all the same.
+fn protocol_message(
+    message_id: &str,
+    request: &RespondWorkflowTaskCompletedRequest,
+) -> CommandError {
+    let cause = WorkflowTaskFailedCause::BadUpdateWorkflowExecutionMessage;
+    if message_id.is_empty() {
+        return CommandError::fail(
+            cause,
+            format!("{cause:?}: MessageID is not set on ProtocolMessageCommand."),
+        );
+    }
+    if !request
+        .messages
+        .iter()
+        .any(|message| message.id == message_id)
+    {
+        return CommandError::fail(
+            cause,
+            format!("{cause:?}: ProtocolMessageCommand referenced absent message ID {message_id}"),
+        );
+    }
+    CommandError::RefuseCall(Rejection::new(
+        fermata_proto::rpc::RejectionKind::Unimplemented,
+        "updates are not supported yet",
+    ))
 }
 
 /// Fails the task for a bad command. On a later attempt nothing is written: the attempt ends by its time-out.
@@ -195,13 +422,7 @@ fn refused(
         return Decision::refused(rejection);
     }
     let mut tx = Transaction::of(run, ctx);
-    let failure = Failure {
-        message,
-        failure_info: Some(FailureFailureInfo::ServerFailureInfo(
-            ServerFailureInfo::default(),
-        )),
-        ..Failure::default()
-    };
+    let failure = server_failure(message);
     workflow_task::fail(&mut tx, cause, Some(failure), &request.identity, |_| {});
     if unhandled {
         tx.fact(Fact::CloseRefused(true));
@@ -213,6 +434,7 @@ fn finish(
     mut tx: Transaction<'_>,
     outcome: Outcome<'_>,
     request: &RespondWorkflowTaskCompletedRequest,
+    held_since: Option<Timestamp>,
 ) -> Decision {
     let mut handout = None;
     if tx.run().is_open() {
@@ -222,6 +444,9 @@ fn finish(
         let more = buffer::flush(&mut tx);
         if more || request.force_create_new_workflow_task || tx.wants_task() {
             workflow_task::schedule_if_none(&mut tx);
+            if let Some(since) = held_since.filter(|_| !more && !tx.wants_task()) {
+                workflow_task::hold_since(&mut tx, since);
+            }
             if request.return_new_workflow_task {
                 tx.take_dispatch();
                 workflow_task::start(&mut tx, &request.identity, RETURNED_TASK_REQUEST_ID);
@@ -240,6 +465,15 @@ fn finish(
         workflow_task: handout,
     };
     Decision::of([tx].into_iter().chain(outcome.next_run), reply)
+}
+
+/// A text as a JSON payload. `text` must not need escaping.
+pub(crate) fn json_text(text: &str) -> Payload {
+    Payload {
+        metadata: [("encoding".to_owned(), "json/plain".into())].into(),
+        data: format!("\"{text}\"").into(),
+        ..Payload::default()
+    }
 }
 
 /// The types that end a run.

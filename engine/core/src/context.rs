@@ -94,6 +94,8 @@ pub struct Limits {
     pub links_max: usize,
     pub workflow_task_timeout_default: Duration,
     pub workflow_task_timeout_max: Duration,
+    /// How long a worker may keep a workflow task by forcing new ones without a command.
+    pub workflow_task_heartbeat_max: Duration,
     /// A workflow task's start-to-close grows from the third attempt on, up to this.
     pub workflow_task_retry_timeout_max: Duration,
     /// Least time between the starts of two runs of one chain.
@@ -130,6 +132,7 @@ impl Default for Limits {
             links_max: 10,
             workflow_task_timeout_default: Duration::from_secs(10),
             workflow_task_timeout_max: Duration::from_secs(120),
+            workflow_task_heartbeat_max: Duration::from_secs(30 * 60),
             workflow_task_retry_timeout_max: Duration::from_secs(600),
             workflow_id_reuse_interval_min: Duration::from_secs(1),
             allow_cross_namespace_commands: true,

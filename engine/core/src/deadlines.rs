@@ -29,6 +29,9 @@ impl Run {
 
     /// Every task that should lie on a queue now: dispatched again after a takeover or a lost stream.
     pub fn dispatches(&self) -> Vec<Effect> {
+        if !self.is_open() {
+            return Vec::new();
+        }
         let workflow = self
             .workflow_task
             .as_ref()
@@ -75,8 +78,13 @@ pub(crate) fn on_deadline(view: &View<'_>, ctx: &Context<'_>) -> Result<Decision
         {
             workflow_task::schedule(&mut tx);
         }
+        tx.set_defers_task(true);
         timer::on_deadline(&mut tx);
         activity::on_deadline(&mut tx);
+        tx.set_defers_task(false);
+        if tx.wants_task() {
+            workflow_task::schedule_if_none(&mut tx);
+        }
         workflow_task::on_deadline(&mut tx);
     }
     Ok(Decision::of([tx].into_iter().chain(next), Reply::None))

@@ -1,5 +1,6 @@
 //! The one entry to the rules.
 
+use fermata_proto::common::WorkflowExecution;
 use fermata_proto::rpc::{Answer, Rejection, RejectionKind, Request};
 
 use crate::change::Fact;
@@ -43,6 +44,7 @@ fn on_delivered(
         external::on_answered(&mut tx, entry, answer);
     } else {
         child_workflow::on_answered_after_close(&mut tx, entry, answer);
+        close::delete_if_delivered(&mut tx);
     }
     Ok(Decision::one(tx, Reply::None))
 }
@@ -84,7 +86,10 @@ fn on_request(
         Request::RecordActivityTaskHeartbeatById(request) => {
             activity::on_heartbeat_by_id(view, request, ctx)
         }
-        Request::ResetStickyTaskQueue(_) => sticky_reset(view, ctx),
+        Request::ResetStickyTaskQueue(request) => {
+            sticky_reset(view, request.execution.as_ref(), ctx)
+        }
+        Request::DeleteWorkflowExecution(request) => close::on_delete(view, request, ctx),
         Request::RespondActivityTaskFailed(request) => activity::on_failed(view, request, ctx),
         Request::RecordActivityTaskHeartbeat(request) => activity::on_heartbeat(view, request, ctx),
         _ => Err(Rejection::new(
@@ -95,8 +100,12 @@ fn on_request(
 }
 
 /// The run goes back to its normal queue.
-fn sticky_reset(view: &View<'_>, ctx: &Context<'_>) -> Result<Decision, Rejection> {
-    let run = crate::find::open_run(view, view.run.map_or("", |run| &run.run_id))?;
+fn sticky_reset(
+    view: &View<'_>,
+    execution: Option<&WorkflowExecution>,
+    ctx: &Context<'_>,
+) -> Result<Decision, Rejection> {
+    let run = crate::find::open_run(view, execution)?;
     let mut tx = Transaction::of(run, ctx);
     if run.sticky.is_some() {
         tx.fact(Fact::Sticky(None));

@@ -2,7 +2,10 @@
 
 use fermata_proto::event::HistoryEvent;
 use fermata_proto::rpc::{Answer, Rejection, Request, Response, TaskReference};
-use fermata_proto::service::{PollWorkflowTaskQueueResponse, RespondWorkflowTaskCompletedResponse};
+use fermata_proto::service::{
+    PollWorkflowTaskQueueResponse, RespondWorkflowTaskCompletedResponse,
+    StartWorkflowExecutionResponse,
+};
 use fermata_proto::taskqueue::TaskQueue;
 
 use crate::change::Transition;
@@ -75,6 +78,12 @@ pub enum Reply {
     /// Nobody asked.
     None,
     Response(Response),
+    /// A start whose first workflow task the caller takes at once.
+    WorkflowStarted {
+        /// Complete but for `eager_workflow_task`.
+        response: Box<StartWorkflowExecutionResponse>,
+        workflow_task: Box<TaskHandout>,
+    },
     /// A claimed workflow task.
     WorkflowTask(Box<TaskHandout>),
     WorkflowTaskCompleted {

@@ -1,6 +1,7 @@
 //! The answer to a describe request.
 
 use fermata_proto::activity::ActivityOptions;
+use fermata_proto::common::WorkflowExecution;
 use fermata_proto::enums::*;
 use fermata_proto::rpc::Rejection;
 use fermata_proto::service::DescribeWorkflowExecutionResponse;
@@ -22,7 +23,28 @@ pub fn describe(
     run_id: &str,
     now: Timestamp,
 ) -> Result<DescribeWorkflowExecutionResponse, Rejection> {
-    Ok(response(find::run(view, run_id)?, now))
+    let workflow_id = view
+        .current
+        .or(view.run)
+        .map_or_else(|| "unknown".to_owned(), |run| run.workflow_id.0.clone());
+    let run_id = run_id.to_owned();
+    let execution = WorkflowExecution {
+        workflow_id,
+        run_id,
+    };
+    describe_execution(view, Some(&execution), now)
+}
+
+/// How the named run stands.
+///
+/// # Errors
+/// As [`find::run`].
+pub fn describe_execution(
+    view: &View<'_>,
+    execution: Option<&WorkflowExecution>,
+    now: Timestamp,
+) -> Result<DescribeWorkflowExecutionResponse, Rejection> {
+    Ok(response(find::run(view, execution)?, now))
 }
 
 fn response(run: &Run, now: Timestamp) -> DescribeWorkflowExecutionResponse {
@@ -73,12 +95,20 @@ fn response(run: &Run, now: Timestamp) -> DescribeWorkflowExecutionResponse {
             }),
         workflow_extended_info: Some(WorkflowExecutionExtendedInfo {
             execution_expiration_time: started.workflow_execution_expiration_time,
-            run_expiration_time: run.run_deadline(),
+            // A run without a time-out expires at the zero of time.
+            run_expiration_time: Some(run.run_deadline().unwrap_or_default()),
             cancel_requested: run.cancel_requested,
             original_start_time: Some(run.start_time),
             request_id_infos: run
                 .request_ids
                 .iter()
+                .filter(|(_, record)| {
+                    matches!(
+                        record.event_type,
+                        EventType::WorkflowExecutionStarted
+                            | EventType::WorkflowExecutionOptionsUpdated
+                    )
+                })
                 .map(|(request_id, record)| {
                     let info = RequestIdInfo {
                         event_type: record.event_type,
@@ -113,7 +143,7 @@ fn pending_activity(activity: &Activity, now: Timestamp) -> PendingActivityInfo 
         },
         heartbeat_details: progress.heartbeat_details.clone(),
         last_heartbeat_time: progress.last_heartbeat_time,
-        last_started_time: progress.last_started_time,
+        last_started_time: progress.started_time,
         attempt: progress.attempt,
         maximum_attempts: retry.maximum_attempts,
         scheduled_time: Some(progress.attempt_scheduled_time)

@@ -13,7 +13,7 @@ use fermata_proto::service::*;
 use crate::command::CommandError;
 use crate::run::{ExternalRequest, OutboxEntry, Run};
 use crate::transaction::Transaction;
-use crate::workflow_task;
+use crate::{validate, workflow_task};
 
 /// The namespace that a command names; the workflow's own if it names none.
 ///
@@ -28,15 +28,7 @@ pub(crate) fn namespace<'a>(
     if name.is_empty() || name == ctx.namespace.name {
         return Ok(ctx.namespace);
     }
-    if !ctx.limits.allow_cross_namespace_commands {
-        return Err(CommandError::fail(
-            cause,
-            format!(
-                "{cause:?}: cannot address namespace {name:?}: commands across namespaces are switched off"
-            ),
-        ));
-    }
-    ctx.namespaces.by_name(name).ok_or_else(|| {
+    let found = ctx.namespaces.by_name(name).ok_or_else(|| {
         let detail = fermata_proto::error_details::NamespaceNotFoundFailure {
             namespace: name.to_owned(),
         };
@@ -47,7 +39,14 @@ pub(crate) fn namespace<'a>(
             )
             .with(ErrorDetail::NamespaceNotFound(detail)),
         )
-    })
+    })?;
+    if !ctx.limits.allow_cross_namespace_commands {
+        return Err(CommandError::fail(
+            cause,
+            format!("{cause:?}: cross namespace commands are not allowed"),
+        ));
+    }
+    Ok(found)
 }
 
 /// This run as the sender of a request by `initiated_event_id`.
@@ -72,6 +71,10 @@ pub(crate) fn sender(
 /// # Errors
 /// NOT_FOUND if only a child may be addressed and it is none of the sender's.
 pub(crate) fn may_address(run: &Run, sender: &ExternalSender) -> Result<(), Rejection> {
+    let is_itself = run.namespace_id == sender.namespace_id && run.run_id == sender.run_id;
+    if is_itself {
+        return Err(Rejection::not_found("a workflow cannot address itself"));
+    }
     if !sender.child_workflow_only {
         return Ok(());
     }
@@ -87,8 +90,9 @@ pub(crate) fn may_address(run: &Run, sender: &ExternalSender) -> Result<(), Reje
 }
 
 /// The request id of what `initiated_event_id` of a run asks for: the same for every repeat.
-pub(crate) fn request_id(run: &Run, initiated_event_id: i64) -> String {
-    format!("{}:{initiated_event_id}:0", run.run_id)
+fn request_id(run: &Run, initiated_event_id: i64) -> String {
+    let name = format!("{}:{initiated_event_id}", run.run_id);
+    uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, name.as_bytes()).to_string()
 }
 
 pub(crate) fn on_signal(
@@ -105,21 +109,30 @@ pub(crate) fn on_signal(
         )
     };
     let target = attributes.execution.clone().unwrap_or_default();
-    if target.workflow_id.is_empty() {
-        return Err(bad(
-            "WorkflowId is not set on SignalExternalWorkflowExecutionCommand.",
-        ));
+    let namespace = namespace(tx, &attributes.namespace, cause)?;
+    let (in_namespace, workflow_id, run_id, signal_name) = (
+        &namespace.name,
+        &target.workflow_id,
+        &target.run_id,
+        &attributes.signal_name,
+    );
+    if workflow_id.is_empty() {
+        return Err(bad(&format!(
+            "WorkflowId is not set on SignalExternalWorkflowExecutionCommand. Namespace={in_namespace} RunId={run_id} SignalName={signal_name}",
+        )));
     }
-    if attributes.signal_name.is_empty() {
-        return Err(bad(
-            "SignalName is not set on SignalExternalWorkflowExecutionCommand.",
-        ));
+    if !run_id.is_empty() && uuid::Uuid::parse_str(run_id).is_err() {
+        return Err(bad(&format!(
+            "Invalid RunId set on SignalExternalWorkflowExecutionCommand. WorkflowId={workflow_id} Namespace={in_namespace} RunId={run_id} SignalName={signal_name}",
+        )));
     }
-    if !target.run_id.is_empty() && uuid::Uuid::parse_str(&target.run_id).is_err() {
-        return Err(bad(
-            "Invalid RunId set on SignalExternalWorkflowExecutionCommand.",
-        ));
+    if signal_name.is_empty() {
+        return Err(bad(&format!(
+            "SignalName is not set on SignalExternalWorkflowExecutionCommand. WorkflowId={workflow_id} Namespace={in_namespace} RunId={run_id}",
+        )));
     }
+    validate::id_length("WorkflowId", workflow_id, tx.ctx).map_err(|text| bad(&text))?;
+    validate::id_length("SignalName", signal_name, tx.ctx).map_err(|text| bad(&text))?;
     if tx.run().external_signals.len() >= tx.ctx.limits.pending_signals_max {
         return Err(CommandError::fail(
             Cause::PendingSignalsLimitExceeded,
@@ -130,7 +143,6 @@ pub(crate) fn on_signal(
             ),
         ));
     }
-    let namespace = namespace(tx, &attributes.namespace, cause)?;
     let initiated = SignalExternalWorkflowExecutionInitiatedEventAttributes {
         workflow_task_completed_event_id: completed_event_id,
         namespace: namespace.name.clone(),
@@ -181,25 +193,30 @@ pub(crate) fn on_cancel(
             format!("BadRequestCancelExternalWorkflowExecutionAttributes: {text}"),
         )
     };
-    if attributes.workflow_id.is_empty() {
-        return Err(bad(
-            "WorkflowId is not set on RequestCancelExternalWorkflowExecutionCommand.",
-        ));
+    let namespace = namespace(tx, &attributes.namespace, cause)?;
+    let (in_namespace, workflow_id, run_id) =
+        (&namespace.name, &attributes.workflow_id, &attributes.run_id);
+    let named = format!("WorkflowId={workflow_id} RunId={run_id} Namespace={in_namespace}");
+    if workflow_id.is_empty() {
+        return Err(bad(&format!(
+            "WorkflowId is not set on RequestCancelExternalWorkflowExecutionCommand. Namespace={in_namespace} RunId={run_id}",
+        )));
     }
-    if !attributes.run_id.is_empty() && uuid::Uuid::parse_str(&attributes.run_id).is_err() {
-        return Err(bad(
-            "Invalid RunId set on RequestCancelExternalWorkflowExecutionCommand.",
-        ));
+    if !run_id.is_empty() && uuid::Uuid::parse_str(run_id).is_err() {
+        return Err(bad(&format!(
+            "Invalid RunId set on RequestCancelExternalWorkflowExecutionCommand. {named}",
+        )));
     }
+    validate::id_length("WorkflowId", workflow_id, tx.ctx).map_err(|text| bad(&text))?;
     let starting = tx.run().children.values().any(|child| {
         child.progress.run_id.is_empty()
             && child.initiated.workflow_id == attributes.workflow_id
             && child.initiated.workflow_task_completed_event_id == completed_event_id
     });
     if starting {
-        return Err(bad(
-            "Start and RequestCancel for child workflow is not allowed in same workflow task.",
-        ));
+        return Err(bad(&format!(
+            "Start and RequestCancel for child workflow is not allowed in same workflow task. {named}",
+        )));
     }
     if tx.run().external_cancels.len() >= tx.ctx.limits.pending_cancel_requests_max {
         return Err(CommandError::fail(
@@ -211,7 +228,6 @@ pub(crate) fn on_cancel(
             ),
         ));
     }
-    let namespace = namespace(tx, &attributes.namespace, cause)?;
     let target = WorkflowExecution {
         workflow_id: attributes.workflow_id.clone(),
         run_id: attributes.run_id.clone(),

@@ -1,34 +1,82 @@
 //! Finding the addressed run, and the refusals when there is none.
 
 use fermata_proto::codec;
+use fermata_proto::common::WorkflowExecution;
 use fermata_proto::rpc::{Rejection, TaskToken};
 
 use crate::decision::View;
 use crate::run::Run;
 
-/// The addressed run, open or closed; an empty `run_id` means the current one.
+/// The addressed run, open or closed; an empty run id means the current one.
 ///
 /// # Errors
-/// NOT_FOUND.
-pub(crate) fn run<'a>(view: &View<'a>, run_id: &str) -> Result<&'a Run, Rejection> {
-    let found = if run_id.is_empty() {
-        view.current
-    } else {
-        view.run
+/// INVALID_ARGUMENT if the execution is badly named, NOT_FOUND if it does not exist.
+pub fn run<'a>(
+    view: &View<'a>,
+    execution: Option<&WorkflowExecution>,
+) -> Result<&'a Run, Rejection> {
+    let Some(WorkflowExecution {
+        workflow_id,
+        run_id,
+    }) = execution
+    else {
+        return Err(Rejection::invalid_argument(
+            "Execution is not set on request.",
+        ));
     };
-    found
-        .filter(|run| run_id.is_empty() || run.run_id == run_id)
-        .ok_or_else(|| {
-            Rejection::not_found(format!("workflow execution not found for run {run_id:?}"))
-        })
+    if workflow_id.is_empty() {
+        return Err(Rejection::invalid_argument(
+            "WorkflowId is not set on request.",
+        ));
+    }
+    if run_id.is_empty() {
+        return view.current.filter(|run| !run.deleting).ok_or_else(|| {
+            Rejection::not_found(format!("workflow not found for ID: {workflow_id}"))
+        });
+    }
+    if uuid::Uuid::try_parse(run_id).is_err() {
+        return Err(Rejection::invalid_argument("Invalid RunId."));
+    }
+    view.run
+        .filter(|run| run.run_id == *run_id && run.workflow_id.0 == *workflow_id)
+        .filter(|run| !run.deleting)
+        .ok_or_else(|| unknown_run(workflow_id, run_id))
+}
+
+fn unknown_run(workflow_id: &str, run_id: &str) -> Rejection {
+    Rejection::not_found(format!(
+        "workflow execution not found for workflow ID {workflow_id:?} and run ID {run_id:?}"
+    ))
 }
 
 /// The addressed run, if it is open.
 ///
 /// # Errors
-/// NOT_FOUND, with the text that tells a closed one.
-pub(crate) fn open_run<'a>(view: &View<'a>, run_id: &str) -> Result<&'a Run, Rejection> {
-    let run = run(view, run_id)?;
+/// As [`run`]; NOT_FOUND also for a closed one, with the text that tells it.
+pub(crate) fn open_run<'a>(
+    view: &View<'a>,
+    execution: Option<&WorkflowExecution>,
+) -> Result<&'a Run, Rejection> {
+    if_open(run(view, execution)?)
+}
+
+/// The open run that a token, a claim or another partition names.
+///
+/// # Errors
+/// NOT_FOUND.
+pub(crate) fn open_run_of_id<'a>(
+    view: &View<'a>,
+    workflow_id: &str,
+    run_id: &str,
+) -> Result<&'a Run, Rejection> {
+    let run = view
+        .run
+        .filter(|run| run.run_id == run_id)
+        .ok_or_else(|| unknown_run(workflow_id, run_id))?;
+    if_open(run)
+}
+
+fn if_open(run: &Run) -> Result<&Run, Rejection> {
     if run.is_open() {
         Ok(run)
     } else {
@@ -59,7 +107,5 @@ pub(crate) fn chain(run: &Run, first_execution_run_id: &str) -> Result<(), Rejec
     {
         return Ok(());
     }
-    Err(Rejection::not_found(
-        "workflow execution not found: its chain began with another run",
-    ))
+    Err(Rejection::not_found("workflow execution not found"))
 }

@@ -11,6 +11,8 @@
 //! Where to read: [`run`] (the state), [`change`] (what a transition holds), [`transaction`] (how rules write),
 //! [`workflow_task`] (the heart), then one file a concept.
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
 mod activity;
 mod apply;
 mod buffer;
@@ -26,11 +28,13 @@ pub mod decide;
 pub mod decision;
 pub mod describe;
 mod external;
-mod find;
+pub mod find;
+mod limits;
 mod marker;
 pub mod query;
 mod retry;
 pub mod run;
+mod search_attributes;
 mod signal;
 mod signal_with_start;
 mod start;

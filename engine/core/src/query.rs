@@ -29,12 +29,12 @@ use crate::workflow_task;
 const FAILED_ATTEMPTS_MAX: i32 = 3;
 
 /// The open queries of one run.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Queries {
     open: BTreeMap<String, Open>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Open {
     query: WorkflowQuery,
     state: State,
@@ -77,20 +77,17 @@ impl Queries {
         query_id: &str,
         request: &QueryWorkflowRequest,
     ) -> Result<Asked, Rejection> {
-        let run_id = request
-            .execution
-            .as_ref()
-            .map_or("", |execution| &execution.run_id);
-        let run = find::run(view, run_id)?;
-        let Some(query) = request
-            .query
-            .clone()
-            .filter(|query| !query.query_type.is_empty())
-        else {
+        let Some(query) = request.query.clone() else {
+            return Err(Rejection::invalid_argument(
+                "WorkflowQuery is not set on request.",
+            ));
+        };
+        if query.query_type.is_empty() {
             return Err(Rejection::invalid_argument(
                 "QueryType is not set on request.",
             ));
-        };
+        }
+        let run = find::run(view, request.execution.as_ref())?;
         if is_rejected(run.status, request.query_reject_condition) {
             let response = QueryWorkflowResponse {
                 query_rejected: Some(QueryRejected { status: run.status }),
@@ -101,7 +98,7 @@ impl Queries {
         let never_completed = run.last_completed_task_started_event_id == 0;
         if !run.is_open() && never_completed {
             return Err(not_ready(
-                "the workflow closed before its first workflow task was completed",
+                "Workflow execution closed before WorkflowTaskStarted event",
             ));
         }
         if run
@@ -110,7 +107,7 @@ impl Queries {
             .is_some_and(|task| task.attempt > FAILED_ATTEMPTS_MAX)
         {
             return Err(not_ready(
-                "the workflow task keeps failing: see its last failure",
+                "Unable to query workflow due to Workflow Task in failed state.",
             ));
         }
         self.open.insert(

@@ -31,7 +31,7 @@ pub(crate) fn filled(policy: &RetryPolicy) -> RetryPolicy {
         .maximum_interval
         .is_none_or(|interval| interval.is_zero())
     {
-        policy.maximum_interval = Some(initial * MAXIMUM_INTERVAL_FACTOR);
+        policy.maximum_interval = Some(initial.saturating_mul(MAXIMUM_INTERVAL_FACTOR));
     }
     policy
 }
@@ -75,7 +75,7 @@ fn backoff(policy: &RetryPolicy, attempt: i32) -> Duration {
     let initial = policy.initial_interval.unwrap_or(INITIAL_INTERVAL_DEFAULT);
     let cap = policy
         .maximum_interval
-        .unwrap_or(initial * MAXIMUM_INTERVAL_FACTOR);
+        .unwrap_or(initial.saturating_mul(MAXIMUM_INTERVAL_FACTOR));
     let factor = policy.backoff_coefficient.max(1.0).powi(attempt - 1);
     Duration::try_from_secs_f64(initial.as_secs_f64() * factor).map_or(cap, |delay| delay.min(cap))
 }

@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fermata_proto::common::{Payload, Payloads, SearchAttributes};
+use fermata_proto::codec;
+use fermata_proto::common::{Payload, Payloads, SearchAttributes, WorkerVersionStamp};
 use fermata_proto::enums::WorkflowExecutionStatus;
 use fermata_proto::event::*;
 use fermata_proto::failure::Failure;
@@ -18,67 +19,111 @@ use fermata_proto::ids::{NamespaceId, WorkflowId};
 use fermata_proto::rpc::Request;
 use fermata_proto::taskqueue::TaskQueue;
 use fermata_proto::time::Timestamp;
+use fermata_proto::wire::is_default;
 use serde::{Deserialize, Serialize};
 
 use crate::change::{Change, Fact, Transition};
 
 /// The mutable state of one run, open or closed. A closed one keeps what describe and later starts ask for.
+///
+/// Cloned by every decision: what may be large is shared until a decision changes it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Run {
+    #[serde(skip_serializing_if = "is_default")]
     pub namespace_id: NamespaceId,
+    #[serde(skip_serializing_if = "is_default")]
     pub workflow_id: WorkflowId,
+    #[serde(skip_serializing_if = "is_default")]
     pub run_id: String,
 
     /// The first event's attributes: input, time-outs, policies, parent, chain.
+    #[serde(skip_serializing_if = "is_default")]
     pub started: Arc<WorkflowExecutionStartedEventAttributes>,
+    #[serde(skip_serializing_if = "is_default")]
     pub start_time: Timestamp,
+    #[serde(skip_serializing_if = "is_default")]
     pub status: WorkflowExecutionStatus,
+    #[serde(skip_serializing_if = "is_default")]
     pub close_time: Option<Timestamp>,
     /// The closing event, kept for callers that wait for the result and for the parent.
+    #[serde(skip_serializing_if = "is_default")]
     pub close_event: Option<Arc<HistoryEvent>>,
 
     /// The id that the next event takes; history holds 1 to this minus 1.
+    #[serde(skip_serializing_if = "is_default")]
     pub next_event_id: i64,
     /// Bytes of all events in MessagePack.
+    #[serde(skip_serializing_if = "is_default")]
     pub history_bytes: i64,
     /// Transitions so far; describe shows it.
+    #[serde(skip_serializing_if = "is_default")]
     pub transitions: i64,
 
+    #[serde(skip_serializing_if = "is_default")]
     pub workflow_task: Option<Box<WorkflowTask>>,
     /// Started event of the last completed workflow task; 0 before the first.
+    #[serde(skip_serializing_if = "is_default")]
     pub last_completed_task_started_event_id: i64,
     /// WorkflowTaskCompleted event of the last completed workflow task; 0 before the first.
+    #[serde(skip_serializing_if = "is_default")]
     pub last_task_completed_event_id: i64,
+    #[serde(skip_serializing_if = "is_default")]
     pub sticky: Option<Sticky>,
 
-    pub activities: BTreeMap<i64, Activity>,
+    #[serde(skip_serializing_if = "is_default")]
+    pub activities: Arc<BTreeMap<i64, Activity>>,
     /// Scheduled event by activity id.
-    pub activity_ids: BTreeMap<String, i64>,
-    pub timers: BTreeMap<String, Timer>,
+    #[serde(skip_serializing_if = "is_default")]
+    pub activity_ids: Arc<BTreeMap<String, i64>>,
+    #[serde(skip_serializing_if = "is_default")]
+    pub timers: Arc<BTreeMap<String, Timer>>,
     /// By initiated event.
-    pub children: BTreeMap<i64, Child>,
+    #[serde(skip_serializing_if = "is_default")]
+    pub children: Arc<BTreeMap<i64, Child>>,
     /// Signals to other workflows that are not yet answered, by initiated event.
+    #[serde(skip_serializing_if = "is_default")]
     pub external_signals: BTreeMap<i64, ExternalRequest>,
+    #[serde(skip_serializing_if = "is_default")]
     pub external_cancels: BTreeMap<i64, ExternalRequest>,
 
     /// Events that wait for the started workflow task to end, in order of arrival, without ids.
+    #[serde(skip_serializing_if = "is_default")]
     pub buffered: Vec<BufferedEvent>,
-    pub request_ids: BTreeMap<String, RequestIdRecord>,
+    /// Of all buffered events in MessagePack.
+    #[serde(skip_serializing_if = "is_default")]
+    pub buffered_bytes: usize,
+    #[serde(skip_serializing_if = "is_default")]
+    pub request_ids: Arc<BTreeMap<String, RequestIdRecord>>,
+    #[serde(skip_serializing_if = "is_default")]
     pub signals: u64,
     /// The WorkflowExecutionCancelRequested event exists or is buffered.
+    #[serde(skip_serializing_if = "is_default")]
     pub cancel_requested: bool,
+    #[serde(skip_serializing_if = "is_default")]
     pub close_refused: bool,
+    /// Only the answers to its outbox keep it.
+    #[serde(skip_serializing_if = "is_default")]
+    pub deleting: bool,
     /// The first workflow task waits until then: a start delay, a retry or a cron schedule.
+    #[serde(skip_serializing_if = "is_default")]
     pub first_workflow_task_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "is_default")]
     pub user_metadata: Option<fermata_proto::sdk::UserMetadata>,
     /// Of the worker that completed the last workflow task.
+    #[serde(skip_serializing_if = "is_default")]
     pub last_worker_identity: String,
+    #[serde(skip_serializing_if = "is_default")]
+    pub last_worker_version: Option<WorkerVersionStamp>,
 
-    pub memo: BTreeMap<String, Payload>,
-    pub search_attributes: SearchAttributes,
+    #[serde(skip_serializing_if = "is_default")]
+    pub memo: Arc<BTreeMap<String, Payload>>,
+    #[serde(skip_serializing_if = "is_default")]
+    pub search_attributes: Arc<SearchAttributes>,
 
+    #[serde(skip_serializing_if = "is_default")]
     pub outbox: BTreeMap<u64, OutboxEntry>,
+    #[serde(skip_serializing_if = "is_default")]
     pub next_outbox_id: u64,
 }
 
@@ -92,21 +137,34 @@ pub struct Run {
 #[serde(default)]
 pub struct WorkflowTask {
     /// Of a transient task the id that the event would take.
+    #[serde(skip_serializing_if = "is_default")]
     pub scheduled_event_id: i64,
     /// 0 until started.
+    #[serde(skip_serializing_if = "is_default")]
     pub started_event_id: i64,
+    #[serde(skip_serializing_if = "is_default")]
     pub attempt: i32,
+    #[serde(skip_serializing_if = "is_default")]
     pub queue: TaskQueue,
+    #[serde(skip_serializing_if = "is_default")]
     pub scheduled_time: Timestamp,
+    #[serde(skip_serializing_if = "is_default")]
     pub original_scheduled_time: Timestamp,
+    #[serde(skip_serializing_if = "is_default")]
     pub started_time: Option<Timestamp>,
+    #[serde(skip_serializing_if = "is_default")]
     pub start_to_close_timeout: Duration,
     /// Only on a sticky queue, and while waiting for a backoff see [`Run::first_workflow_task_at`].
+    #[serde(skip_serializing_if = "is_default")]
     pub schedule_to_start_timeout: Option<Duration>,
     /// The claim that started it.
+    #[serde(skip_serializing_if = "is_default")]
     pub request_id: String,
+    #[serde(skip_serializing_if = "is_default")]
     pub identity: String,
+    #[serde(skip_serializing_if = "is_default")]
     pub history_bytes: i64,
+    #[serde(skip_serializing_if = "is_default")]
     pub suggest_continue_as_new: bool,
 }
 
@@ -124,7 +182,9 @@ impl WorkflowTask {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Sticky {
+    #[serde(skip_serializing_if = "is_default")]
     pub queue: String,
+    #[serde(skip_serializing_if = "is_default")]
     pub schedule_to_start_timeout: Duration,
 }
 
@@ -132,9 +192,13 @@ pub struct Sticky {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Activity {
+    #[serde(skip_serializing_if = "is_default")]
     pub scheduled_event_id: i64,
+    #[serde(skip_serializing_if = "is_default")]
     pub scheduled_time: Timestamp,
+    #[serde(skip_serializing_if = "is_default")]
     pub scheduled: Arc<ActivityTaskScheduledEventAttributes>,
+    #[serde(skip_serializing_if = "is_default")]
     pub progress: Arc<ActivityProgress>,
 }
 
@@ -143,41 +207,62 @@ pub struct Activity {
 #[serde(default)]
 pub struct ActivityProgress {
     /// From 1.
+    #[serde(skip_serializing_if = "is_default")]
     pub attempt: i32,
     /// When this attempt is due; later than now while in backoff.
+    #[serde(skip_serializing_if = "is_default")]
     pub attempt_scheduled_time: Timestamp,
+    #[serde(skip_serializing_if = "is_default")]
     pub first_attempt_scheduled_time: Timestamp,
+    #[serde(skip_serializing_if = "is_default")]
     pub started_time: Option<Timestamp>,
+    #[serde(skip_serializing_if = "is_default")]
     pub started_identity: String,
+    #[serde(skip_serializing_if = "is_default")]
     pub started_request_id: String,
+    #[serde(skip_serializing_if = "is_default")]
     pub last_started_time: Option<Timestamp>,
+    #[serde(skip_serializing_if = "is_default")]
     pub last_attempt_complete_time: Option<Timestamp>,
+    #[serde(skip_serializing_if = "is_default")]
     pub last_heartbeat_time: Option<Timestamp>,
+    #[serde(skip_serializing_if = "is_default")]
     pub heartbeat_details: Option<Payloads>,
+    #[serde(skip_serializing_if = "is_default")]
     pub last_failure: Option<Box<Failure>>,
+    #[serde(skip_serializing_if = "is_default")]
     pub last_worker_identity: String,
     /// The ActivityTaskCancelRequested event, 0 if none.
+    #[serde(skip_serializing_if = "is_default")]
     pub cancel_requested_event_id: i64,
     /// The closing event stands in the buffer: the activity answers NOT_FOUND and no time-out counts any more.
+    #[serde(skip_serializing_if = "is_default")]
     pub closing: bool,
+    #[serde(skip_serializing_if = "is_default")]
     pub paused: bool,
     /// In backoff: the attempt is not on a queue yet.
+    #[serde(skip_serializing_if = "is_default")]
     pub waiting: bool,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Timer {
+    #[serde(skip_serializing_if = "is_default")]
     pub started_event_id: i64,
+    #[serde(skip_serializing_if = "is_default")]
     pub fires_at: Timestamp,
     /// The firing stands in the buffer.
+    #[serde(skip_serializing_if = "is_default")]
     pub firing: bool,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Child {
+    #[serde(skip_serializing_if = "is_default")]
     pub initiated: Arc<StartChildWorkflowExecutionInitiatedEventAttributes>,
+    #[serde(skip_serializing_if = "is_default")]
     pub progress: ChildProgress,
 }
 
@@ -185,20 +270,28 @@ pub struct Child {
 #[serde(default)]
 pub struct ChildProgress {
     /// Empty until the child has started.
+    #[serde(skip_serializing_if = "is_default")]
     pub run_id: String,
     /// 0 until the started event has its id.
+    #[serde(skip_serializing_if = "is_default")]
     pub started_event_id: i64,
     /// The closing event stands in the buffer.
+    #[serde(skip_serializing_if = "is_default")]
     pub closing: bool,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ExternalRequest {
+    #[serde(skip_serializing_if = "is_default")]
     pub namespace: String,
+    #[serde(skip_serializing_if = "is_default")]
     pub namespace_id: String,
+    #[serde(skip_serializing_if = "is_default")]
     pub workflow_id: String,
+    #[serde(skip_serializing_if = "is_default")]
     pub run_id: String,
+    #[serde(skip_serializing_if = "is_default")]
     pub control: String,
 }
 
@@ -213,8 +306,10 @@ pub struct BufferedEvent {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RequestIdRecord {
+    #[serde(skip_serializing_if = "is_default")]
     pub event_type: fermata_proto::enums::EventType,
     /// 0 while the event is buffered.
+    #[serde(skip_serializing_if = "is_default")]
     pub event_id: i64,
 }
 
@@ -269,7 +364,7 @@ impl Run {
                 scheduled_event_id,
                 progress,
             } => {
-                self.activities
+                Arc::make_mut(&mut self.activities)
                     .get_mut(scheduled_event_id)
                     .expect("a fact tells of a pending activity")
                     .progress = Arc::new((**progress).clone());
@@ -278,18 +373,25 @@ impl Run {
                 initiated_event_id,
                 progress,
             } => {
-                self.children
+                Arc::make_mut(&mut self.children)
                     .get_mut(initiated_event_id)
                     .expect("a fact tells of a pending child")
                     .progress = progress.clone();
             }
             Fact::Buffered(event) => {
                 self.apply_buffered(&event.event);
+                self.buffered_bytes += codec::encoded_len(&event.event);
                 self.buffered.push((**event).clone());
             }
-            Fact::Buffer(events) => self.buffered = events.clone(),
+            Fact::Buffer(events) => {
+                self.buffered_bytes = events
+                    .iter()
+                    .map(|buffered| codec::encoded_len(&buffered.event))
+                    .sum();
+                self.buffered.clone_from(events);
+            }
             Fact::RequestId { request_id, record } => {
-                self.request_ids.insert(request_id.clone(), record.clone());
+                Arc::make_mut(&mut self.request_ids).insert(request_id.clone(), record.clone());
             }
             Fact::Outbox(entry) => {
                 self.next_outbox_id = entry.id + 1;
@@ -298,6 +400,7 @@ impl Run {
             Fact::OutboxDone { outbox_id } => {
                 self.outbox.remove(outbox_id);
             }
+            Fact::Deleting => self.deleting = true,
             Fact::CloseRefused(refused) => self.close_refused = *refused,
         }
     }

@@ -4,14 +4,15 @@ use fermata_proto::common::*;
 use fermata_proto::enums::{EventType, ResourceExhaustedCause, ResourceExhaustedScope};
 use fermata_proto::error_details::ResourceExhaustedFailure;
 use fermata_proto::event::*;
-use fermata_proto::rpc::{ErrorDetail, Rejection, RejectionKind, SignalWorkflow};
+use fermata_proto::rpc::{ErrorDetail, Rejection, RejectionKind, Response, SignalWorkflow};
+use fermata_proto::service::SignalWorkflowExecutionResponse;
 
 use crate::change::Fact;
 use crate::context::Context;
 use crate::decision::{Decision, Reply, View};
 use crate::run::{RequestIdRecord, Run};
 use crate::transaction::Transaction;
-use crate::{external, find, workflow_task};
+use crate::{external, find, start, validate, workflow_task};
 
 pub(crate) fn on_signal(
     view: &View<'_>,
@@ -19,13 +20,25 @@ pub(crate) fn on_signal(
     ctx: &Context<'_>,
 ) -> Result<Decision, Rejection> {
     let request = &signal.request;
-    let run_id = request
-        .workflow_execution
-        .as_ref()
-        .map_or("", |execution| &execution.run_id);
-    let run = find::open_run(view, run_id)?;
+    if request.signal_name.is_empty() {
+        return Err(Rejection::invalid_argument(
+            "SignalName is not set on request.",
+        ));
+    }
+    if request.signal_name.len() > ctx.limits.id_length_max {
+        return Err(Rejection::invalid_argument(
+            "SignalName length exceeds limit.",
+        ));
+    }
+    validate::blob(request.input.as_ref(), ctx).map_err(Rejection::invalid_argument)?;
+    let run = find::open_run(view, request.workflow_execution.as_ref())?;
+    let reply = Reply::Response(Response::SignalWorkflowExecution(Box::new(
+        SignalWorkflowExecutionResponse {
+            link: Some(link(run, &request.request_id, ctx)),
+        },
+    )));
     if run.request_ids.contains_key(&request.request_id) {
-        return Ok(Decision::reply(Reply::done()));
+        return Ok(Decision::reply(reply));
     }
     if let Some(sender) = &signal.sender {
         external::may_address(run, sender)?;
@@ -33,7 +46,13 @@ pub(crate) fn on_signal(
     may_take(run, ctx)?;
     let mut tx = Transaction::of(run, ctx);
     write(&mut tx, signal);
-    Ok(Decision::one(tx, Reply::done()))
+    Ok(Decision::one(tx, reply))
+}
+
+/// The link to the event that a signal with `request_id` becomes.
+pub(crate) fn link(run: &Run, request_id: &str, ctx: &Context<'_>) -> Link {
+    let event_type = EventType::WorkflowExecutionSignaled;
+    start::request_id_link(run, request_id, event_type, ctx)
 }
 
 /// Whether the run takes another signal.

@@ -6,6 +6,7 @@ use fermata_proto::service::*;
 
 use crate::context::Context;
 use crate::decision::{Decision, Reply, View};
+use crate::run::Run;
 use crate::transaction::Transaction;
 use crate::{signal, start, validate};
 
@@ -43,16 +44,20 @@ pub(crate) fn on_signal_with_start(
         ..StartWorkflowExecutionRequest::default()
     };
     if request.signal_name.is_empty() {
-        return Err(Rejection::invalid_argument(
-            "SignalName is not set on request.",
-        ));
+        return Err(Rejection::invalid_argument("signal not set"));
     }
     if start_request.workflow_id_conflict_policy == WorkflowIdConflictPolicy::Fail {
         return Err(Rejection::invalid_argument(
-            "WorkflowIdConflictPolicy: WORKFLOW_ID_CONFLICT_POLICY_FAIL is not supported for this operation.",
+            "Invalid WorkflowIDConflictPolicy: WORKFLOW_ID_CONFLICT_POLICY_FAIL is not supported for this operation.",
         ));
     }
-    validate::start(&start_request, ctx)?;
+    if request.signal_name.len() > ctx.limits.id_length_max {
+        return Err(Rejection::invalid_argument(
+            "SignalName length exceeds limit.",
+        ));
+    }
+    validate::blob(request.signal_input.as_ref(), ctx).map_err(Rejection::invalid_argument)?;
+    let start_request = validate::signal_with_start(&start_request, ctx)?;
     let signal = SignalWorkflow {
         request: SignalWorkflowExecutionRequest {
             signal_name: request.signal_name.clone(),
@@ -66,30 +71,37 @@ pub(crate) fn on_signal_with_start(
         sender: None,
     };
     match start::admit(view, &start_request, ctx)? {
-        start::Admission::Existing { run, started } => {
+        start::Admission::Existing { run, .. } => {
             let mut tx = Transaction::of(run, ctx);
             if run.is_open() && !run.request_ids.contains_key(&request.request_id) {
                 signal::may_take(run, ctx)?;
                 signal::write(&mut tx, &signal);
             }
-            let reply = reply(&run.run_id, started);
+            let reply = reply(run, false, request, ctx);
             Ok(Decision::one(tx, reply))
         }
         start::Admission::New { terminated } => {
             let tx = start::begin_with(&start_request, &start::Origin::default(), ctx, |tx| {
                 signal::write_event(tx, &signal);
             });
-            let reply = reply(&tx.run().run_id, true);
+            let terminated = start::terminate(terminated, &tx);
+            let reply = reply(tx.run(), true, request, ctx);
             Ok(Decision::of(terminated.into_iter().chain([tx]), reply))
         }
     }
 }
 
-fn reply(run_id: &str, started: bool) -> Reply {
+fn reply(
+    run: &Run,
+    started: bool,
+    request: &SignalWithStartWorkflowExecutionRequest,
+    ctx: &Context<'_>,
+) -> Reply {
     let response = SignalWithStartWorkflowExecutionResponse {
-        run_id: run_id.to_owned(),
+        run_id: run.run_id.clone(),
+        first_execution_run_id: run.started.first_execution_run_id.clone(),
         started,
-        ..SignalWithStartWorkflowExecutionResponse::default()
+        signal_link: Some(signal::link(run, &request.request_id, ctx)),
     };
     Reply::Response(Response::SignalWithStartWorkflowExecution(Box::new(
         response,

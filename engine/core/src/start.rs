@@ -20,6 +20,7 @@ use fermata_proto::event::*;
 use fermata_proto::rpc::{ErrorDetail, Rejection, RejectionKind, Response, StartChildWorkflow};
 use fermata_proto::service::{StartWorkflowExecutionRequest, StartWorkflowExecutionResponse};
 use fermata_proto::taskqueue::TaskQueue;
+use fermata_proto::workflow::OnConflictOptions;
 
 use crate::change::Fact;
 use crate::context::Context;
@@ -39,21 +40,102 @@ pub(crate) fn on_start(
     request: &StartWorkflowExecutionRequest,
     ctx: &Context<'_>,
 ) -> Result<Decision, Rejection> {
-    validate::start(request, ctx)?;
+    let request = validate::start(request, ctx)?;
+    let request = &*request;
     match admit(view, request, ctx)? {
-        Admission::Existing { run, started } => {
-            let response = response(run, started, ctx);
-            Ok(Decision::reply(Reply::Response(
-                Response::StartWorkflowExecution(Box::new(response)),
-            )))
-        }
+        Admission::Existing { run, started } => existing(run, started, request, ctx),
         Admission::New { terminated } => {
-            let tx = begin(request, &Origin::default(), ctx);
-            let response = response(tx.run(), true, ctx);
-            let reply = Reply::Response(Response::StartWorkflowExecution(Box::new(response)));
+            let mut tx = begin(request, &Origin::default(), ctx);
+            let terminated = terminate(terminated, &tx);
+            let response = Box::new(response(tx.run(), true, ctx));
+            let reply = if tx.run().started.eager_execution_accepted {
+                tx.take_dispatch();
+                workflow_task::start(&mut tx, &request.identity, &request.request_id);
+                Reply::WorkflowStarted {
+                    response,
+                    workflow_task: Box::new(workflow_task::handout(tx.run(), false)),
+                }
+            } else {
+                Reply::Response(Response::StartWorkflowExecution(response))
+            };
             Ok(Decision::of(terminated.into_iter().chain([tx]), reply))
         }
     }
+}
+
+/// Answers with a run that was there before; a request id and callbacks may be attached to it.
+fn existing(
+    run: &Run,
+    started: bool,
+    request: &StartWorkflowExecutionRequest,
+    ctx: &Context<'_>,
+) -> Result<Decision, Rejection> {
+    let mut response = response(run, started, ctx);
+    let mut tx = Transaction::of(run, ctx);
+    let options = request.on_conflict_options.clone().unwrap_or_default();
+    if !started && options != OnConflictOptions::default() {
+        if run.is_open() && !run.request_ids.contains_key(&request.request_id) {
+            attach(&mut tx, request, &options);
+        }
+        if options.attach_request_id {
+            let event_type = EventType::WorkflowExecutionOptionsUpdated;
+            let link = request_id_link(run, &request.request_id, event_type, ctx);
+            response.link = Some(link);
+        }
+    }
+    let reply = Reply::Response(Response::StartWorkflowExecution(Box::new(response)));
+    Ok(Decision::one(tx, reply))
+}
+
+fn attach(
+    tx: &mut Transaction<'_>,
+    request: &StartWorkflowExecutionRequest,
+    options: &OnConflictOptions,
+) {
+    let attached_request_id = if options.attach_request_id {
+        request.request_id.clone()
+    } else {
+        String::new()
+    };
+    let attributes = WorkflowExecutionOptionsUpdatedEventAttributes {
+        attached_request_id: attached_request_id.clone(),
+        attached_completion_callbacks: if options.attach_completion_callbacks {
+            request.completion_callbacks.clone()
+        } else {
+            Vec::new()
+        },
+        ..WorkflowExecutionOptionsUpdatedEventAttributes::default()
+    };
+    let event = HistoryEvent {
+        worker_may_ignore: true,
+        links: if options.attach_links {
+            request.links.clone()
+        } else {
+            Vec::new()
+        },
+        attributes: Some(attributes.into()),
+        ..HistoryEvent::default()
+    };
+    let event_id = tx.write_or_buffer(event).unwrap_or(0);
+    if !attached_request_id.is_empty() {
+        tx.fact(Fact::RequestId {
+            request_id: attached_request_id,
+            record: RequestIdRecord {
+                event_type: EventType::WorkflowExecutionOptionsUpdated,
+                event_id,
+            },
+        });
+    }
+}
+
+/// Terminates the run that makes place for `next`.
+pub(crate) fn terminate<'a>(
+    terminated: Option<Transaction<'a>>,
+    next: &Transaction<'_>,
+) -> Option<Transaction<'a>> {
+    let mut terminated = terminated?;
+    close::terminate_for_new_run(&mut terminated, &next.run().run_id);
+    Some(terminated)
 }
 
 pub(crate) fn on_start_child(
@@ -63,14 +145,10 @@ pub(crate) fn on_start_child(
 ) -> Result<Decision, Rejection> {
     let request = &child.start;
     match admit(view, request, ctx)? {
-        Admission::Existing { run, started } => {
-            let response = response(run, started, ctx);
-            Ok(Decision::reply(Reply::Response(
-                Response::StartWorkflowExecution(Box::new(response)),
-            )))
-        }
+        Admission::Existing { run, started } => existing(run, started, request, ctx),
         Admission::New { terminated } => {
             let tx = begin(request, &Origin { child: Some(child) }, ctx);
+            let terminated = terminate(terminated, &tx);
             let response = response(tx.run(), true, ctx);
             let reply = Reply::Response(Response::StartWorkflowExecution(Box::new(response)));
             Ok(Decision::of(terminated.into_iter().chain([tx]), reply))
@@ -85,7 +163,7 @@ pub(crate) enum Admission<'a> {
         run: &'a Run,
         started: bool,
     },
-    /// With the transaction that terminates the open run, if the policy says so.
+    /// With the transaction in which the open run is to be terminated, if the policy says so.
     New {
         terminated: Option<Transaction<'a>>,
     },
@@ -96,18 +174,27 @@ pub(crate) fn admit<'a>(
     request: &StartWorkflowExecutionRequest,
     ctx: &'a Context<'a>,
 ) -> Result<Admission<'a>, Rejection> {
-    let Some(current) = view.current else {
+    let Some(current) = view.current.filter(|run| !run.deleting) else {
         return Ok(Admission::New { terminated: None });
     };
-    if current
+    match current
         .request_ids
         .get(&request.request_id)
-        .is_some_and(|record| record.event_type == EventType::WorkflowExecutionStarted)
+        .map(|record| record.event_type)
     {
-        return Ok(Admission::Existing {
-            run: current,
-            started: true,
-        });
+        Some(EventType::WorkflowExecutionStarted) => {
+            return Ok(Admission::Existing {
+                run: current,
+                started: true,
+            });
+        }
+        Some(EventType::WorkflowExecutionOptionsUpdated) => {
+            return Ok(Admission::Existing {
+                run: current,
+                started: false,
+            });
+        }
+        _ => {}
     }
     let reuse = request.workflow_id_reuse_policy;
     if current.is_open() {
@@ -115,10 +202,8 @@ pub(crate) fn admit<'a>(
             == WorkflowIdConflictPolicy::TerminateExisting
             || reuse == WorkflowIdReusePolicy::TerminateIfRunning;
         if terminate {
-            let mut tx = Transaction::of(current, ctx);
-            close::terminate_for_new_run(&mut tx);
             return Ok(Admission::New {
-                terminated: Some(tx),
+                terminated: Some(Transaction::of(current, ctx)),
             });
         }
         return match request.workflow_id_conflict_policy {
@@ -128,28 +213,37 @@ pub(crate) fn admit<'a>(
             }),
             _ => Err(already_started(
                 current,
-                "Workflow execution is already running. WorkflowId: ",
+                "Workflow execution is already running.",
+                "",
             )),
         };
     }
-    let refused = match reuse {
-        WorkflowIdReusePolicy::RejectDuplicate => true,
-        WorkflowIdReusePolicy::AllowDuplicateFailedOnly => {
-            current.status == WorkflowExecutionStatus::Completed
-        }
-        _ => false,
-    };
-    if refused {
-        return Err(already_started(
+    match reuse {
+        WorkflowIdReusePolicy::RejectDuplicate => Err(already_started(
             current,
-            "Workflow execution already finished. WorkflowId: ",
-        ));
+            "Workflow execution already finished.",
+            " Workflow Id reuse policy: reject duplicate workflow Id.",
+        )),
+        WorkflowIdReusePolicy::AllowDuplicateFailedOnly
+            if current.status == WorkflowExecutionStatus::Completed =>
+        {
+            Err(already_started(
+                current,
+                "Workflow execution already finished successfully.",
+                " Workflow Id reuse policy: allow duplicate workflow Id if last run failed.",
+            ))
+        }
+        _ => Ok(Admission::New { terminated: None }),
     }
-    Ok(Admission::New { terminated: None })
 }
 
-fn already_started(current: &Run, text: &str) -> Rejection {
-    let message = format!("{text}{}, RunId: {}.", current.workflow_id, current.run_id);
+fn already_started(current: &Run, what: &str, why: &str) -> Rejection {
+    let Run {
+        workflow_id,
+        run_id,
+        ..
+    } = current;
+    let message = format!("{what} WorkflowId: {workflow_id}, RunId: {run_id}.{why}");
     let start_request_id = current
         .request_ids
         .iter()
@@ -193,6 +287,28 @@ fn started_link(run: &Run, ctx: &Context<'_>) -> Link {
     }
 }
 
+/// The link to the event that a request id stands for.
+pub(crate) fn request_id_link(
+    run: &Run,
+    request_id: &str,
+    event_type: EventType,
+    ctx: &Context<'_>,
+) -> Link {
+    Link {
+        variant: Some(LinkVariant::WorkflowEvent(LinkWorkflowEvent {
+            namespace: ctx.namespace.name.clone(),
+            workflow_id: run.workflow_id.0.clone(),
+            run_id: run.run_id.clone(),
+            reference: Some(LinkWorkflowEventReference::RequestIdRef(
+                LinkWorkflowEventRequestIdReference {
+                    request_id: request_id.to_owned(),
+                    event_type,
+                },
+            )),
+        })),
+    }
+}
+
 /// The first transition of a run that a request starts.
 pub(crate) fn begin<'a>(
     request: &StartWorkflowExecutionRequest,
@@ -213,12 +329,14 @@ pub(crate) fn begin_with<'a>(
     let execution_timeout = request
         .workflow_execution_timeout
         .filter(|timeout| !timeout.is_zero());
+    // Zero stands for none; a child's event says it, a client's does not.
     let run_timeout = capped(
         request
             .workflow_run_timeout
             .filter(|timeout| !timeout.is_zero()),
         execution_timeout,
-    );
+    )
+    .or(origin.child.map(|_| Duration::ZERO));
     let backoff = match (&origin.child, request.workflow_start_delay) {
         (_, Some(delay)) => delay,
         (Some(child), None) => child.first_workflow_task_backoff.unwrap_or_default(),
@@ -268,6 +386,7 @@ pub(crate) fn begin_with<'a>(
         last_completion_result: request.last_completion_result.clone(),
         versioning_override: request.versioning_override.clone(),
         priority: request.priority.clone(),
+        eager_execution_accepted: request.request_eager_execution && backoff.is_zero(),
         ..WorkflowExecutionStartedEventAttributes::default()
     };
     if let Some(child) = origin.child {
@@ -314,7 +433,9 @@ pub(crate) fn open<'a>(
     let run = Run::new(ctx.namespace.id.clone(), workflow_id.into(), run_id);
     let mut tx = Transaction::create(run, ctx);
     let event_id = tx.write(event);
-    let request_id = request_id.map_or_else(|| ctx.new_id(), str::to_owned);
+    let request_id = request_id
+        .filter(|request_id| !request_id.is_empty())
+        .map_or_else(|| ctx.new_id(), str::to_owned);
     tx.fact(Fact::RequestId {
         request_id,
         record: RequestIdRecord {
@@ -329,7 +450,7 @@ pub(crate) fn open<'a>(
     tx
 }
 
-fn normal(queue: &TaskQueue) -> TaskQueue {
+pub(crate) fn normal(queue: &TaskQueue) -> TaskQueue {
     TaskQueue {
         name: queue.name.clone(),
         kind: TaskQueueKind::Normal,
@@ -354,7 +475,9 @@ pub(crate) fn task_timeout(
         .filter(|timeout| !timeout.is_zero())
         .unwrap_or(ctx.limits.workflow_task_timeout_default)
         .min(ctx.limits.workflow_task_timeout_max);
-    run_timeout.map_or(asked, |bound| asked.min(bound))
+    run_timeout
+        .filter(|bound| !bound.is_zero())
+        .map_or(asked, |bound| asked.min(bound))
 }
 
 /// A memo value that is JSON null counts as absent.
@@ -382,8 +505,12 @@ pub(crate) fn apply_started(
     run.started = Arc::new(attributes.clone());
     run.start_time = event.event_time.unwrap_or_default();
     run.status = WorkflowExecutionStatus::Running;
-    run.memo = attributes.memo.clone().unwrap_or_default().fields;
-    run.search_attributes = attributes.search_attributes.clone().unwrap_or_default();
+    run.memo = attributes.memo.clone().unwrap_or_default().fields.into();
+    run.search_attributes = attributes
+        .search_attributes
+        .clone()
+        .unwrap_or_default()
+        .into();
     run.user_metadata.clone_from(&event.user_metadata);
     run.first_workflow_task_at = attributes
         .first_workflow_task_backoff

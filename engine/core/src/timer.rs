@@ -1,5 +1,7 @@
 //! Timers of a workflow.
 
+use std::sync::Arc;
+
 use fermata_proto::command::{CancelTimerCommandAttributes, Command, StartTimerCommandAttributes};
 use fermata_proto::enums::WorkflowTaskFailedCause as Cause;
 use fermata_proto::event::*;
@@ -33,7 +35,7 @@ pub(crate) fn on_start(
         return Err(CommandError::fail(
             Cause::StartTimerDuplicateId,
             format!(
-                "StartTimerDuplicateId: a timer with id {:?} is open",
+                "StartTimerDuplicateId: invalid history builder state for action: add-timer-started-event, TimerID: {}",
                 attributes.timer_id
             ),
         ));
@@ -57,12 +59,19 @@ pub(crate) fn on_cancel(
     tx: &mut Transaction<'_>,
     completed_event_id: i64,
     attributes: &CancelTimerCommandAttributes,
+    identity: &str,
 ) -> Result<(), CommandError> {
+    if attributes.timer_id.is_empty() {
+        return Err(CommandError::fail(
+            Cause::BadCancelTimerAttributes,
+            "BadCancelTimerAttributes: TimerId is not set on CancelTimerCommand.",
+        ));
+    }
     let Some(timer) = tx.run().timers.get(&attributes.timer_id) else {
         return Err(CommandError::fail(
             Cause::BadCancelTimerAttributes,
             format!(
-                "BadCancelTimerAttributes: no timer with id {:?} is open",
+                "BadCancelTimerAttributes: invalid history builder state for action: add-timer-canceled-event, TimerID: {}",
                 attributes.timer_id
             ),
         ));
@@ -81,7 +90,7 @@ pub(crate) fn on_cancel(
         timer_id: attributes.timer_id.clone(),
         started_event_id,
         workflow_task_completed_event_id: completed_event_id,
-        identity: String::new(),
+        identity: identity.to_owned(),
     });
     Ok(())
 }
@@ -129,16 +138,16 @@ pub(crate) fn apply_started(
             + attributes.start_to_fire_timeout.unwrap_or_default(),
         firing: false,
     };
-    run.timers.insert(attributes.timer_id.clone(), timer);
+    Arc::make_mut(&mut run.timers).insert(attributes.timer_id.clone(), timer);
 }
 
 pub(crate) fn apply_gone(run: &mut Run, timer_id: &str) {
-    run.timers.remove(timer_id);
+    Arc::make_mut(&mut run.timers).remove(timer_id);
 }
 
 /// The firing stands in the buffer.
 pub(crate) fn apply_buffered(run: &mut Run, timer_id: &str) {
-    if let Some(timer) = run.timers.get_mut(timer_id) {
+    if let Some(timer) = Arc::make_mut(&mut run.timers).get_mut(timer_id) {
         timer.firing = true;
     }
 }

@@ -8,6 +8,7 @@ use fermata_proto::event::{HistoryEvent, HistoryEventAttributes};
 use crate::change::{Change, Fact, Transition};
 use crate::context::Context;
 use crate::decision::Effect;
+use crate::limits;
 use crate::run::{BufferedEvent, OutboxEntry, Run};
 
 /// The transition of one run in the making.
@@ -18,6 +19,8 @@ pub struct Transaction<'a> {
     changes: Vec<Change>,
     effects: Vec<Effect>,
     wants_task: bool,
+    /// A workflow task that is asked for is scheduled when all that is due has happened.
+    defers_task: bool,
     /// Outbox entries from here on are of this transition.
     first_outbox_id: u64,
 }
@@ -32,6 +35,7 @@ impl<'a> Transaction<'a> {
             changes: Vec::new(),
             effects: Vec::new(),
             wants_task: false,
+            defers_task: false,
             first_outbox_id: run.next_outbox_id,
         }
     }
@@ -87,7 +91,11 @@ impl<'a> Transaction<'a> {
     }
 
     pub fn effect(&mut self, effect: Effect) {
-        self.effects.push(effect);
+        let is_repeat =
+            matches!(effect, Effect::PublishVisibility { .. }) && self.effects.contains(&effect);
+        if !is_repeat {
+            self.effects.push(effect);
+        }
     }
 
     /// Puts a request to another workflow into the outbox.
@@ -113,6 +121,14 @@ impl<'a> Transaction<'a> {
     /// Whether an event of this transition calls for a workflow task.
     pub(crate) fn wants_task(&self) -> bool {
         self.wants_task
+    }
+
+    pub(crate) fn defers_task(&self) -> bool {
+        self.defers_task
+    }
+
+    pub(crate) fn set_defers_task(&mut self, defers: bool) {
+        self.defers_task = defers;
     }
 
     /// Asks for a workflow task when the completion in progress is done.
@@ -154,6 +170,7 @@ impl<'a> Transaction<'a> {
         if self.changes.is_empty() {
             return None;
         }
+        limits::enforce(&mut self);
         self.run.transitions += 1;
         let transition = Transition {
             namespace_id: self.run.namespace_id.clone(),

@@ -1,5 +1,7 @@
 //! Upserts of memo and search attributes by workflow code.
 
+use std::sync::Arc;
+
 use fermata_proto::command::*;
 use fermata_proto::common::{Memo, Payload, SearchAttributes};
 use fermata_proto::enums::WorkflowTaskFailedCause as Cause;
@@ -8,6 +10,7 @@ use fermata_proto::event::*;
 use crate::command::CommandError;
 use crate::decision::Effect;
 use crate::run::Run;
+use crate::search_attributes;
 use crate::transaction::Transaction;
 
 pub(crate) fn on_search_attributes(
@@ -25,9 +28,15 @@ pub(crate) fn on_search_attributes(
             "BadSearchAttributes: IndexedFields is not set on UpsertWorkflowSearchAttributesCommand.",
         ));
     };
+    let typed = search_attributes::typed(search_attributes, tx.ctx).map_err(|text| {
+        CommandError::fail(
+            Cause::BadSearchAttributes,
+            format!("BadSearchAttributes: {text}"),
+        )
+    })?;
     tx.event(UpsertWorkflowSearchAttributesEventAttributes {
         workflow_task_completed_event_id: completed_event_id,
-        search_attributes: Some(search_attributes.clone()),
+        search_attributes: Some(typed),
     });
     publish(tx);
     Ok(())
@@ -79,9 +88,11 @@ pub(crate) fn apply_search_attributes(run: &mut Run, upserted: Option<&SearchAtt
         .flat_map(|upserted| &upserted.indexed_fields)
     {
         if is_null(value) {
-            run.search_attributes.indexed_fields.remove(name);
+            Arc::make_mut(&mut run.search_attributes)
+                .indexed_fields
+                .remove(name);
         } else {
-            run.search_attributes
+            Arc::make_mut(&mut run.search_attributes)
                 .indexed_fields
                 .insert(name.clone(), value.clone());
         }
@@ -91,9 +102,9 @@ pub(crate) fn apply_search_attributes(run: &mut Run, upserted: Option<&SearchAtt
 pub(crate) fn apply_memo(run: &mut Run, upserted: Option<&Memo>) {
     for (name, value) in upserted.iter().flat_map(|upserted| &upserted.fields) {
         if is_null(value) {
-            run.memo.remove(name);
+            Arc::make_mut(&mut run.memo).remove(name);
         } else {
-            run.memo.insert(name.clone(), value.clone());
+            Arc::make_mut(&mut run.memo).insert(name.clone(), value.clone());
         }
     }
 }

@@ -40,7 +40,7 @@ impl Run {
             parent_namespace_id: started.parent_workflow_namespace_id.clone(),
             parent_execution: started.parent_workflow_execution.clone(),
             memo: Some(Memo {
-                fields: self.memo.clone(),
+                fields: (*self.memo).clone(),
             }),
             search_attributes: Some(SearchAttributes {
                 indexed_fields: self.search_attributes.indexed_fields.clone(),
@@ -50,6 +50,11 @@ impl Run {
                 .as_ref()
                 .map(|queue| queue.name.clone())
                 .unwrap_or_default(),
+            execution_duration: self
+                .close_time
+                .map(|closed| closed.since(self.start_time + backoff)),
+            most_recent_worker_version_stamp: self.last_worker_version.clone(),
+            priority: started.priority.clone(),
             first_run_id: started.first_execution_run_id.clone(),
             ..WorkflowExecutionInfo::default()
         }

@@ -11,6 +11,8 @@
 //! While a task is started, events from outside wait in the buffer ([`crate::buffer`]). Events flushed when an attempt
 //! ends begin a new task with attempt 1.
 
+use std::sync::Arc;
+
 use std::time::Duration;
 
 use fermata_proto::codec;
@@ -52,6 +54,10 @@ const GROWTH_FIRST: Duration = Duration::from_secs(5);
 
 /// Schedules a workflow task, unless there is one or the first one still waits for its backoff.
 pub(crate) fn schedule_if_none(tx: &mut Transaction<'_>) {
+    if tx.defers_task() {
+        tx.want_task();
+        return;
+    }
     let run = tx.run();
     if run.is_open() && run.workflow_task.is_none() && run.first_workflow_task_at.is_none() {
         schedule(tx);
@@ -157,7 +163,7 @@ pub(crate) fn on_claim(
     claim: &ClaimTask,
     ctx: &Context<'_>,
 ) -> Result<Decision, Rejection> {
-    let run = find::open_run(view, &claim.task.run_id)?;
+    let run = find::open_run_of_id(view, &claim.task.workflow_id.0, &claim.task.run_id)?;
     let task = run
         .workflow_task
         .as_ref()
@@ -358,7 +364,8 @@ pub(crate) fn started<'a>(
     token: &[u8],
 ) -> Result<(&'a Run, &'a WorkflowTask), Rejection> {
     let token = find::token(token)?;
-    let run = find::open_run(view, &token.run_id).map_err(|_| gone())?;
+    let run =
+        find::open_run_of_id(view, &token.workflow_id.0, &token.run_id).map_err(|_| gone())?;
     let task = run
         .workflow_task
         .as_deref()
@@ -433,6 +440,57 @@ pub(crate) fn fail(
         tx.event(attributes);
     }
     try_again(tx, &task);
+}
+
+/// Ends the started task for good: an event for a first attempt, then the buffer.
+pub(crate) fn give_up(
+    tx: &mut Transaction<'_>,
+    cause: WorkflowTaskFailedCause,
+    failure: Option<Failure>,
+    identity: &str,
+) {
+    let task = tx.run().workflow_task.as_ref().expect("a started task");
+    if task.is_transient() {
+        tx.fact(Fact::WorkflowTask(None));
+    } else {
+        tx.event(WorkflowTaskFailedEventAttributes {
+            scheduled_event_id: task.scheduled_event_id,
+            started_event_id: task.started_event_id,
+            cause,
+            failure,
+            identity: identity.to_owned(),
+            ..WorkflowTaskFailedEventAttributes::default()
+        });
+    }
+    buffer::flush(tx);
+}
+
+/// The scheduled task goes on with the work of one that was first scheduled at `since`.
+pub(crate) fn hold_since(tx: &mut Transaction<'_>, since: Timestamp) {
+    if let Some(mut task) = tx.run().workflow_task.clone() {
+        task.original_scheduled_time = since;
+        tx.fact(Fact::WorkflowTask(Some(task)));
+    }
+}
+
+/// A worker has kept a task alive for too long: it times out, and another worker may try.
+pub(crate) fn heartbeat_too_long(mut tx: Transaction<'_>) -> Decision {
+    let task = tx
+        .run()
+        .workflow_task
+        .as_ref()
+        .expect("a started task")
+        .clone();
+    tx.event(WorkflowTaskTimedOutEventAttributes {
+        scheduled_event_id: task.scheduled_event_id,
+        started_event_id: task.started_event_id,
+        timeout_type: TimeoutType::StartToClose,
+    });
+    try_again(&mut tx, &task);
+    Decision::of_refused(
+        [tx],
+        Rejection::not_found("workflow task heartbeat timeout"),
+    )
 }
 
 fn try_again(tx: &mut Transaction<'_>, task: &WorkflowTask) {
@@ -538,10 +596,45 @@ pub(crate) fn apply_completed(
     run.last_completed_task_started_event_id = attributes.started_event_id;
     run.last_task_completed_event_id = event.event_id;
     run.last_worker_identity.clone_from(&attributes.identity);
-    run.search_attributes
+    run.last_worker_version
+        .clone_from(&attributes.worker_version);
+    apply_build_id(run, attributes);
+}
+
+/// Adds the worker's build to the search attribute, if it is new.
+fn apply_build_id(run: &mut Run, attributes: &WorkflowTaskCompletedEventAttributes) {
+    let stamp = attributes.worker_version.as_ref();
+    let build_id = stamp
+        .filter(|stamp| !stamp.use_versioning)
+        .map_or("", |stamp| &stamp.build_id);
+    // Odd ones are left out rather than escaped.
+    let is_plain = build_id
+        .chars()
+        .all(|c| !c.is_control() && c != '"' && c != '\\');
+    let item = (!build_id.is_empty() && is_plain).then(|| format!("\"unversioned:{build_id}\""));
+    let known = run.search_attributes.indexed_fields.get(BUILD_IDS);
+    let has = |item: &str| {
+        known.is_some_and(|list| {
+            list.data
+                .windows(item.len())
+                .any(|window| window == item.as_bytes())
+        })
+    };
+    let item = item.filter(|item| !has(item));
+    if known.is_some() && item.is_none() {
+        return;
+    }
+    // What a client may have put there instead of a list is dropped.
+    let is_list = |list: &&Payload| list.data.starts_with(b"[") && list.data.ends_with(b"]");
+    let mut list = known.filter(is_list).cloned().unwrap_or_else(unversioned);
+    if let Some(item) = item {
+        let items = String::from_utf8_lossy(&list.data[1..list.data.len() - 1]).into_owned();
+        let comma = if items.trim().is_empty() { "" } else { "," };
+        list.data = format!("[{items}{comma}{item}]").into();
+    }
+    Arc::make_mut(&mut run.search_attributes)
         .indexed_fields
-        .entry(BUILD_IDS.to_owned())
-        .or_insert_with(unversioned);
+        .insert(BUILD_IDS.to_owned(), list);
 }
 
 /// Failed or timed out: the task is gone, whatever follows.
