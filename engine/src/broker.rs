@@ -21,6 +21,10 @@ use serde::{Deserialize, Serialize};
 /// Largest number of records in one atomic write of state (NATS ADR-50 allows 1,000 messages in a batch).
 pub const STATE_BATCH_MAX: usize = 1_000;
 
+/// How long the broker remembers the message ids of tasks. Each costs it some 250 bytes: at 10,000 tasks a second two minutes
+/// of them, NATS' default, would be 300 MB.
+pub const TASK_DUPLICATE_WINDOW: Duration = Duration::from_secs(20);
+
 /// One record of a partition's log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogEntry {
@@ -31,8 +35,9 @@ pub struct LogEntry {
 /// One write of state: the last one under a subject stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StateWrite {
+    /// The full subject.
     pub subject: String,
-    /// Nothing deletes the record.
+    /// Nothing deletes the record, in the same atomic write as the others.
     pub record: Option<Bytes>,
     /// The broker deletes the record after this; whole seconds, at least one.
     pub ttl: Option<Duration>,
@@ -61,7 +66,8 @@ pub enum AppendError {
         partition: Partition,
         reason: String,
     },
-    /// The broker refused it (its disk is full, the record is too large). Certain: nothing was written.
+    /// The broker refused it (its disk is full, the record is too large), or it could not be sent at all (no connection).
+    /// Certain: nothing was written.
     #[error("append to the log of partition {partition}: refused: {reason}")]
     Refused {
         partition: Partition,
@@ -76,6 +82,29 @@ pub struct BrokerError {
     /// Such as `load fm.state.3.run.x`.
     pub attempted: String,
     pub reason: String,
+    /// Another replica has written to the partition's state store since this one opened it: repeating is of no use, the
+    /// partition has to be taken over anew (or left). Only [`Broker::store`] says so.
+    pub superseded: bool,
+}
+
+impl BrokerError {
+    /// A failure that may pass.
+    pub fn new(attempted: impl Into<String>, reason: impl std::fmt::Display) -> Self {
+        Self {
+            attempted: attempted.into(),
+            reason: reason.to_string(),
+            superseded: false,
+        }
+    }
+
+    /// A write of one who is no longer the owner.
+    pub fn superseded(attempted: impl Into<String>) -> Self {
+        Self {
+            attempted: attempted.into(),
+            reason: "another replica has written there since".to_owned(),
+            superseded: true,
+        }
+    }
 }
 
 /// The acknowledgement of an append that has been sent.
@@ -103,7 +132,8 @@ pub trait Broker: Send + Sync + 'static {
     /// Reads the deployment's record, or makes it with `wanted` if there is none; what is stored wins.
     async fn cluster(&self, wanted: ClusterRecord) -> Result<ClusterRecord, BrokerError>;
 
-    /// Makes the partition's log and state store if they do not exist. Idempotent.
+    /// Makes the partition's log and state store if they do not exist. Idempotent. To be called before every takeover: the
+    /// stores that follow are fenced from here (see [`Broker::store`]).
     async fn open(&self, partition: Partition) -> Result<(), BrokerError>;
 
     // ---- the log ----
@@ -149,6 +179,10 @@ pub trait Broker: Send + Sync + 'static {
     ) -> Result<BoxStream<'static, Result<(String, Bytes), BrokerError>>, BrokerError>;
 
     /// Writes all or nothing, durably; at most [`STATE_BATCH_MAX`] writes.
+    ///
+    /// Fenced as the log is: it fails with [`BrokerError::superseded`] if another handle has stored to this partition since
+    /// this one's [`Broker::open`], so that a late checkpoint of an old owner cannot undo a newer one. After any other
+    /// failure the records may or may not have been written; a repeat finds out by itself. Records are never empty.
     async fn store(&self, partition: Partition, writes: Vec<StateWrite>)
     -> Result<(), BrokerError>;
 
@@ -157,7 +191,8 @@ pub trait Broker: Send + Sync + 'static {
 
     // ---- to the outside ----
 
-    /// Puts a task on its queue. Two with the same `message_id` within two minutes are one.
+    /// Puts a task on its queue. Two with the same `message_id` within [`TASK_DUPLICATE_WINDOW`] are one, also when the first
+    /// was taken off the queue: who dispatches again what may have been taken and lost needs a new id.
     /// Returns as soon as it is sent; a lost task shows as a task nobody claims, and is dispatched again by its owner.
     async fn dispatch(
         &self,
@@ -184,10 +219,12 @@ pub trait Broker: Send + Sync + 'static {
     ) -> Result<BoxStream<'static, TaskReference>, BrokerError>;
 
     /// The task queues' stream was lost and made anew (memory storage, a restarted broker), or the connection was away: yields
-    /// once each time; every waiting task has then to be dispatched again.
+    /// once each time; every waiting task has then to be dispatched again. Dispatches that the broker did not acknowledge show
+    /// here too.
     async fn tasks_lost(&self) -> Result<BoxStream<'static, ()>, BrokerError>;
 
-    /// Publishes visibility records, durably, in one go: subject token, record and how long it stays.
+    /// Publishes visibility records durably, in atomic groups of up to [`STATE_BATCH_MAX`]. A deletion stays visible to
+    /// consumers of the stream for a day.
     async fn publish_visibility(&self, writes: Vec<StateWrite>) -> Result<(), BrokerError>;
 
     /// Asks the owner of another partition once; an answer, or why there is none.

@@ -59,6 +59,9 @@ pub struct RunRecord {
     pub run: Run,
     /// Number of history chunks; the last one may still grow.
     pub chunks: u32,
+    /// The log's sequence up to which this is true. A checkpoint that broke off leaves some records newer than the
+    /// checkpoint record says: a replay skips what they hold already.
+    pub applied: StreamSequence,
 }
 
 /// `fm.state.<p>.hist.<run id>.<chunk>`: events in order.
@@ -66,7 +69,7 @@ pub struct RunRecord {
 #[serde(default)]
 pub struct HistoryChunk {
     /// The events of each transition that has any.
-    pub batches: Vec<Vec<std::sync::Arc<HistoryEvent>>>,
+    pub batches: Vec<std::sync::Arc<Vec<std::sync::Arc<HistoryEvent>>>>,
 }
 
 /// `fm.state.<p>.id.<hash>`.

@@ -46,13 +46,17 @@ impl Known {
         {
             return;
         }
+        // A renamed namespace is not known by its old name.
+        self.remove(&record.id);
         self.ids.insert(record.name.clone(), record.id.clone());
         self.by_id
             .insert(record.id.clone(), (Arc::new(record), revision));
     }
 
     fn remove(&mut self, id: &NamespaceId) {
-        if let Some((record, _)) = self.by_id.remove(id) {
+        if let Some((record, _)) = self.by_id.remove(id)
+            && self.ids.get(&record.name) == Some(id)
+        {
             self.ids.remove(&record.name);
         }
     }

@@ -1,0 +1,6 @@
+//! The engine over a simulated broker, seen as its clients and workers see it.
+
+mod faults;
+mod paths;
+mod reading;
+mod world;
