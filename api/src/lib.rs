@@ -5,11 +5,17 @@
 //!
 //! The edge decides nothing about workflows: a handler parses, calls the owner of the partition, and maps the answer.
 //!
-//! Start reading at [`grpc::server`] for what happens to a call before a handler sees it, and at [`rest`] for the JSON form.
+//! Start reading at [`service`] for what each call does, at [`grpc::server`] for what happens to it before a handler sees it, and at
+//! [`rest`] for the JSON form. [`visibility`] is the read model behind lists. [`start`](fn@start) ties all together.
 
 pub mod descriptors;
 pub mod error;
 pub mod grpc;
 pub mod ops;
 pub mod rest;
+pub mod service;
+mod start;
 pub mod stubs;
+pub mod visibility;
+
+pub use start::{Api, ApiOptions, StartError, start};

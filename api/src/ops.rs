@@ -42,21 +42,21 @@ impl Metrics {
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         let requests = IntCounterVec::new(
             Opts::new(
-                "fermata_requests_total",
+                "fermata_api_requests_total",
                 "Calls answered, by operation and outcome (a gRPC code)",
             ),
             &["operation", "outcome"],
         )?;
         let latency = HistogramVec::new(
             HistogramOpts::new(
-                "fermata_request_seconds",
+                "fermata_api_request_seconds",
                 "Time from a call to its answer, long polls included",
             )
             .buckets(LATENCY_BOUNDS.to_vec()),
             &["operation"],
         )?;
         let in_flight = IntGaugeVec::new(
-            Opts::new("fermata_requests_in_flight", "Calls not yet answered"),
+            Opts::new("fermata_api_requests_in_flight", "Calls not yet answered"),
             &["operation"],
         )?;
         registry.register(Box::new(requests.clone()))?;
