@@ -1,8 +1,11 @@
-# make demo: everything from nothing: builds, starts Fermata and its workers, breaks things, shows the result.
+# make demo: everything from nothing: builds, starts Fermata and its workers, breaks things, shows the result, stops.
 # make test: everything CI runs.
 
-.PHONY: demo test check build unit wire
+.PHONY: demo test check build unit wire wire-replicas bench bench-peers
 export CARGO_TERM_COLOR ?= never
+
+demo: build
+	FERMATA_NATS_SERVER="$$(scripts/nats-server)" scripts/demo
 
 build:
 	cargo build --workspace --bins
@@ -11,10 +14,26 @@ check:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 
-unit:
+unit: build
 	FERMATA_NATS_SERVER="$$(scripts/nats-server)" cargo test --workspace
 
+# The wire scenarios against one process, and against three engine replicas.
 wire: build
 	tests/wire/play
 
-test: check unit wire
+wire-replicas: build
+	tests/wire/play --replicas 3
+
+test: check unit wire wire-replicas
+
+# Measures this machine; results in target/bench/results.jsonl. Arguments by BENCH, such as BENCH="ten_step --rounds 1".
+bench:
+	cargo build --release --bin fermata --bin fermata-bench
+	FERMATA_NATS_SERVER="$$(scripts/nats-server)" FERMATA_BIN=target/release/fermata target/release/fermata-bench $(BENCH)
+
+# The same steps on Restate, round by round in turn with Fermata.
+bench-peers:
+	cargo build --release --bin fermata --bin fermata-bench
+	cargo build --release --manifest-path tests/peers/Cargo.toml --target-dir target/peers/target
+	FERMATA_NATS_SERVER="$$(scripts/nats-server)" FERMATA_BIN="$(CURDIR)/target/release/fermata" python3 tests/peers/compare.py \
+		--bench target/release/fermata-bench --peers target/peers/target/release/fermata-peers $(BENCH)

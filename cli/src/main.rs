@@ -1,1 +1,49 @@
-fn main() {}
+//! `fermata`: the one binary. `dev` and `server` run a deployment, `workflow` talks to one over REST.
+//!
+//! Deliberately absent: logic. Each command parses, calls a library and prints.
+
+mod dev;
+mod logging;
+mod nats_process;
+mod serve;
+mod server;
+mod settings;
+mod workflow;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Durable execution on NATS JetStream.
+#[derive(Parser)]
+#[command(name = "fermata", version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run everything in one process, with a nats-server of its own unless one is given.
+    Dev(dev::Args),
+    /// Run the api, an engine replica, or both, on a running NATS.
+    Server(server::Args),
+    /// Start, look at and steer workflows.
+    Workflow(workflow::Args),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Dev(args) => dev::run(args),
+        Command::Server(args) => server::run(args),
+        Command::Workflow(args) => workflow::run(args),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            // The whole chain: what was attempted, then why it failed.
+            eprintln!("fermata: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,1 +1,64 @@
-//! Rust SDK: workflows, activities, workers and a client over NATS
+//! Fermata's Rust SDK: workflows and activities as plain async functions, the worker that runs them, and a client.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use fermata_worker::*;
+//!
+//! async fn greet(ctx: WorkflowContext, name: String) -> WorkflowResult<String> {
+//!     let greeting = ctx.activity(compose, name).start_to_close(Duration::from_secs(10)).await?;
+//!     ctx.sleep(Duration::from_secs(60)).await?;
+//!     Ok(greeting)
+//! }
+//!
+//! async fn compose(_ctx: ActivityContext, name: String) -> ActivityResult<String> {
+//!     Ok(format!("Hello {name}"))
+//! }
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = Client::connect("nats://127.0.0.1:4222").await?;
+//! let worker = Worker::new(&client, "greetings").workflow(greet).activity(compose);
+//! tokio::spawn(worker.run());
+//! let handle = client.start(greet, "Ada".to_owned()).queue("greetings").id("greet-ada").await?;
+//! println!("{}", handle.result().await?);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Where to read: `machine` is the deterministic half, without I/O; `workflow` is what workflow code calls;
+//! `activity` what activity code calls; `worker` polls, runs and answers; `client` starts and asks.
+//!
+//! Deliberately absent: anything that the engine decides. Everything here goes through the requests of
+//! `fermata_proto::rpc`.
+
+mod activity;
+mod client;
+mod connection;
+mod error;
+mod machine;
+mod name;
+mod payload;
+mod worker;
+mod workflow;
+
+pub use activity::{ActivityContext, ActivityInfo, CancelReason};
+pub use client::{
+    Client, ClientError, ClientOptions, ResultError, SignalWithStartCall, StartCall, WorkflowHandle,
+};
+pub use error::{ActivityError, ActivityResult, ApplicationError, WorkflowError, WorkflowResult};
+pub use machine::{ActivityCancellation, ChildCancellation, NonDeterminism};
+pub use name::{Activity, ByFunction, ByHandle, ByText, IntoActivity, IntoWorkflow, Workflow};
+pub use payload::{PayloadError, Value, from_payload, from_payloads, to_payload, to_payloads};
+pub use worker::{Shutdown, Worker, WorkerError, WorkerOptions};
+pub use workflow::{
+    ActivityCall, ActivityFuture, Cancelled, ChildCall, ChildFuture, ContinueAsNew,
+    ExternalWorkflow, Signals, Spawned, StartedChild, Timer, WaitUntil, WorkflowContext,
+    WorkflowInfo,
+};
+
+pub use fermata_proto::common::{Payload, Payloads, RetryPolicy};
+pub use fermata_proto::enums::{
+    ParentClosePolicy, WorkflowExecutionStatus, WorkflowIdConflictPolicy, WorkflowIdReusePolicy,
+};
+pub use fermata_proto::time::Timestamp;
+/// Waits for the first of several futures, looking at them in the order in which they stand: safe in workflows.
+pub use futures::select_biased as select;

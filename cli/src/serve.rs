@@ -1,0 +1,241 @@
+//! Runs the roles of a server process until it is told to stop.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use fermata_api::ops::{Metrics, Readiness};
+use fermata_api::rest::server::operator_pages;
+use fermata_api::{Api, ApiOptions};
+use fermata_engine::jetstream::{JetStream, NatsOptions};
+use fermata_engine::{Engine, EngineOptions, SystemClock};
+use fermata_transport::Transport;
+use prometheus::Registry;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::logging;
+use crate::settings::Settings;
+
+/// What a process does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Roles {
+    pub api: bool,
+    pub engine: bool,
+}
+
+/// One server process.
+pub struct Serve {
+    pub roles: Roles,
+    pub ip: IpAddr,
+    /// For a deployment that does not exist yet.
+    pub partitions: u16,
+    pub nats: String,
+    /// Shown when ready, if the process has a folder.
+    pub data: Option<PathBuf>,
+    pub settings: Settings,
+}
+
+/// Begins logging as the settings say.
+///
+/// # Errors
+/// If the log level is none.
+pub fn init(settings: &Settings) -> anyhow::Result<()> {
+    logging::init(
+        settings.log_level(),
+        settings.log_format.unwrap_or_default(),
+    )
+}
+
+/// Serves until SIGTERM or SIGINT, then hands over and ends.
+///
+/// # Errors
+/// If it cannot start; the message says what is missing.
+pub fn run(serve: Serve) -> anyhow::Result<ExitCode> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")?
+        .block_on(serve.run())
+}
+
+/// How long a new replica waits for the engines of others to have set the deployment up.
+const DEPLOYMENT_WAIT: Duration = Duration::from_secs(30);
+
+impl Serve {
+    async fn run(self) -> anyhow::Result<ExitCode> {
+        let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+        // Bound before anything is started: a port that is taken is the user's first mistake.
+        let http = self.bind(self.settings.http_port(), "http-port").await?;
+        let registry = Registry::new();
+        let engine = match self.roles.engine {
+            true => Some(Arc::new(self.start_engine(&registry).await?)),
+            false => None,
+        };
+        let engine_readiness: Vec<Arc<dyn Readiness>> = engine
+            .iter()
+            .map(|engine| Arc::new(EngineReadiness(Arc::downgrade(engine))) as Arc<dyn Readiness>)
+            .collect();
+        let stop = CancellationToken::new();
+        let role = if self.roles.api {
+            match self.start_api(http, engine_readiness, &registry).await {
+                Ok(api) => Role::Api(Box::new(api)),
+                Err(error) => {
+                    if let Some(engine) = engine.and_then(Arc::into_inner) {
+                        engine.shutdown().await;
+                    }
+                    return Err(error);
+                }
+            }
+        } else {
+            let metrics = Metrics::new(&registry).context("register metrics")?;
+            let pages = operator_pages(Arc::new(All(engine_readiness)), metrics);
+            let served =
+                fermata_api::rest::server::serve(pages, http, stop.clone().cancelled_owned());
+            Role::Pages(tokio::spawn(served))
+        };
+        self.announce(&role, engine.as_deref()).await;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("shutting down");
+        // The api first: its callers get their answers while the engine still serves.
+        match role {
+            Role::Api(api) => api.shutdown().await,
+            Role::Pages(pages) => {
+                stop.cancel();
+                pages.abort();
+            }
+        }
+        if let Some(engine) = engine.and_then(Arc::into_inner) {
+            engine.shutdown().await;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    async fn start_engine(&self, registry: &Registry) -> anyhow::Result<Engine> {
+        let broker = JetStream::connect(&NatsOptions {
+            servers: self.nats.clone(),
+            name: "fermata-engine".to_owned(),
+            replicas: self.settings.nats_replicas.unwrap_or(1),
+            ..NatsOptions::default()
+        })
+        .await?;
+        let options = EngineOptions {
+            partitions: self.partitions,
+            cache_bytes_max: self.settings.cache_bytes_max(),
+            ..EngineOptions::default()
+        };
+        let engine = Engine::start(Arc::new(broker), options, Arc::new(SystemClock), registry)
+            .await
+            .context("start the engine")?;
+        if let Some(wanted) = self.settings.partitions
+            && wanted != engine.partitions()
+        {
+            engine.shutdown().await;
+            bail!(
+                "start the engine with {wanted} partitions: this deployment was made with another number, which is fixed; \
+                 leave --partitions out, or give a NATS without a deployment"
+            );
+        }
+        Ok(engine)
+    }
+
+    async fn start_api(
+        &self,
+        http: TcpListener,
+        also_ready: Vec<Arc<dyn Readiness>>,
+        registry: &Registry,
+    ) -> anyhow::Result<Api> {
+        let grpc = self.bind(self.settings.port(), "port").await?;
+        let transport = Transport::connect(&fermata_transport::Options {
+            servers: self.nats.clone(),
+            name: "fermata-api".to_owned(),
+            wait: DEPLOYMENT_WAIT,
+        })
+        .await?;
+        let options = ApiOptions {
+            grpc,
+            http: Some(http),
+            visibility_file: None,
+            also_ready,
+        };
+        fermata_api::start(transport, options, registry).context("start the api")
+    }
+
+    async fn bind(&self, port: u16, flag: &str) -> anyhow::Result<TcpListener> {
+        let address = SocketAddr::new(self.ip, port);
+        TcpListener::bind(address).await.with_context(|| {
+            format!("listen on {address}: give --{flag} another port, or end what listens there")
+        })
+    }
+
+    /// Says where everything is as soon as it is ready.
+    async fn announce(&self, role: &Role, engine: Option<&Engine>) {
+        let reasons = || match role {
+            Role::Api(api) => api.not_ready(),
+            Role::Pages(_) => engine.map(Engine::not_ready).unwrap_or_default(),
+        };
+        let patience = tokio::time::Instant::now() + READY_PATIENCE;
+        let mut told = false;
+        loop {
+            let reasons = reasons();
+            if reasons.is_empty() {
+                break;
+            }
+            if !told && tokio::time::Instant::now() > patience {
+                tracing::warn!("not ready yet: {}", reasons.join("; "));
+                told = true;
+            }
+            tokio::time::sleep(READY_POLL).await;
+        }
+        let ip = self.ip;
+        println!("Fermata is ready");
+        if self.roles.api {
+            println!("  gRPC   {ip}:{}  (Temporal SDKs)", self.settings.port());
+        }
+        println!("  HTTP   http://{ip}:{}", self.settings.http_port());
+        println!("  NATS   {}", self.nats);
+        if let Some(data) = &self.data {
+            println!("  data   {}", data.display());
+        }
+    }
+}
+
+/// After this a process that is not ready says why.
+const READY_PATIENCE: Duration = Duration::from_secs(10);
+const READY_POLL: Duration = Duration::from_millis(20);
+
+/// What listens on the HTTP port.
+enum Role {
+    Api(Box<Api>),
+    Pages(JoinHandle<std::io::Result<()>>),
+}
+
+/// Weak: the shutdown takes the engine whole.
+struct EngineReadiness(Weak<Engine>);
+
+impl Readiness for EngineReadiness {
+    fn not_ready(&self) -> Vec<String> {
+        match self.0.upgrade() {
+            Some(engine) => engine.not_ready(),
+            None => vec!["this replica shuts down".to_owned()],
+        }
+    }
+}
+
+/// All reasons of all roles.
+struct All(Vec<Arc<dyn Readiness>>);
+
+impl Readiness for All {
+    fn not_ready(&self) -> Vec<String> {
+        self.0.iter().flat_map(|role| role.not_ready()).collect()
+    }
+}

@@ -1,0 +1,145 @@
+//! Workflows with activities on a Rust worker in this process.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use fermata_worker::{
+    ActivityContext, ActivityResult, Client, Worker, WorkflowContext, WorkflowResult,
+};
+
+use crate::deployment::Deployment;
+
+/// Workflows in flight.
+const CALLERS: usize = 400;
+const QUEUE: &str = "bench";
+const STEP_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Steps carried out so far, counted where they happen.
+static STEPS: AtomicU64 = AtomicU64::new(0);
+/// When each step of the latency run began.
+static TIMES: Mutex<Vec<Instant>> = Mutex::new(Vec::new());
+
+async fn in_sequence(ctx: WorkflowContext, count: u32) -> WorkflowResult<u32> {
+    for number in 0..count {
+        ctx.activity(step, number)
+            .start_to_close(STEP_TIMEOUT)
+            .await?;
+    }
+    Ok(count)
+}
+
+async fn timed_sequence(ctx: WorkflowContext, count: u32) -> WorkflowResult<u32> {
+    for number in 0..count {
+        ctx.activity(timed_step, number)
+            .start_to_close(STEP_TIMEOUT)
+            .await?;
+    }
+    Ok(count)
+}
+
+async fn step(_ctx: ActivityContext, number: u32) -> ActivityResult<u32> {
+    STEPS.fetch_add(1, Ordering::Relaxed);
+    Ok(number)
+}
+
+async fn timed_step(_ctx: ActivityContext, number: u32) -> ActivityResult<u32> {
+    if let Ok(mut times) = TIMES.lock() {
+        times.push(Instant::now());
+    }
+    Ok(number)
+}
+
+/// [`CALLERS`] workflows of `count` activities in sequence at a time; activities per second.
+pub async fn steps(deployment: &Deployment, count: u32, window: Duration) -> anyhow::Result<f64> {
+    let client = connect_with_worker(deployment).await?;
+    let numbers = AtomicU64::new(0);
+    let caller = async || {
+        loop {
+            let id = format!("steps-{}", numbers.fetch_add(1, Ordering::Relaxed));
+            let handle = client
+                .start(in_sequence, count)
+                .queue(QUEUE)
+                .id(id)
+                .await
+                .context("start a workflow")?;
+            handle.result().await.context("wait for a workflow")?;
+        }
+        #[allow(unreachable_code)]
+        anyhow::Ok(())
+    };
+    let clock = async {
+        tokio::time::sleep(window / 4).await;
+        let (from, began) = (STEPS.load(Ordering::Relaxed), Instant::now());
+        tokio::time::sleep(window).await;
+        (STEPS.load(Ordering::Relaxed) - from) as f64 / began.elapsed().as_secs_f64()
+    };
+    let callers = futures::future::try_join_all((0..CALLERS).map(|_| caller()));
+    tokio::select! {
+        failed = callers => failed.map(|_| 0.0),
+        rate = clock => Ok(rate),
+    }
+}
+
+/// Medians with one caller, in milliseconds.
+pub struct Latencies {
+    /// From one activity's begin to the next one's.
+    pub step_ms: f64,
+    /// From the start of a workflow with one activity to its result.
+    pub workflow_ms: f64,
+}
+
+pub async fn latencies(deployment: &Deployment) -> anyhow::Result<Latencies> {
+    const STEPS: u32 = 300;
+    const WORKFLOWS: usize = 200;
+    let client = connect_with_worker(deployment).await?;
+    let handle = client
+        .start(timed_sequence, STEPS)
+        .queue(QUEUE)
+        .id("latency-steps")
+        .await?;
+    handle.result().await?;
+    let times = std::mem::take(&mut *TIMES.lock().expect("no holder panics"));
+    let mut gaps: Vec<f64> = times
+        .windows(2)
+        .map(|pair| (pair[1] - pair[0]).as_secs_f64() * 1e3)
+        .collect();
+    let mut whole = Vec::new();
+    for number in 0..WORKFLOWS {
+        let began = Instant::now();
+        let handle = client
+            .start(in_sequence, 1)
+            .queue(QUEUE)
+            .id(format!("latency-{number}"))
+            .await?;
+        handle.result().await?;
+        whole.push(began.elapsed().as_secs_f64() * 1e3);
+    }
+    Ok(Latencies {
+        step_ms: median(&mut gaps)?,
+        workflow_ms: median(&mut whole)?,
+    })
+}
+
+fn median(values: &mut [f64]) -> anyhow::Result<f64> {
+    values.sort_by(f64::total_cmp);
+    let middle = values.get(values.len() / 2);
+    middle.copied().context("nothing was measured")
+}
+
+/// A client, and a worker that runs as long as this process.
+async fn connect_with_worker(deployment: &Deployment) -> anyhow::Result<Client> {
+    let client = Client::connect(&deployment.nats.url()).await?;
+    let worker = Worker::new(&client, QUEUE)
+        .workflow(in_sequence)
+        .workflow(timed_sequence)
+        .activity(step)
+        .activity(timed_step);
+    tokio::spawn(async move {
+        if let Err(error) = worker.run().await {
+            eprintln!("the worker ended: {error}");
+        }
+    });
+    Ok(client)
+}

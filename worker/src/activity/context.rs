@@ -1,0 +1,190 @@
+//! [`ActivityContext`]: what an attempt knows of itself, its heartbeat and its cancellation.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use fermata_proto::common::{Payload, Payloads};
+use fermata_proto::service::PollActivityTaskQueueResponse;
+use fermata_proto::time::Timestamp;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio_util::sync::CancellationToken;
+
+use super::heartbeat::Heartbeat;
+use crate::connection::Connection;
+use crate::payload::{PayloadError, from_payloads, to_payloads};
+
+/// Facts of one attempt of an activity.
+#[derive(Debug, Clone, Default)]
+pub struct ActivityInfo {
+    pub namespace: String,
+    pub workflow_id: String,
+    pub run_id: String,
+    pub workflow_type: String,
+    pub activity_id: String,
+    pub activity_type: String,
+    /// From 1.
+    pub attempt: i32,
+    pub scheduled_at: Timestamp,
+    pub started_at: Timestamp,
+    pub start_to_close_timeout: Option<Duration>,
+    pub schedule_to_close_timeout: Option<Duration>,
+    pub heartbeat_timeout: Option<Duration>,
+    pub headers: BTreeMap<String, Payload>,
+}
+
+impl ActivityInfo {
+    /// Of a task, whose input and heartbeat details are taken elsewhere.
+    pub(crate) fn of(task: &PollActivityTaskQueueResponse) -> Self {
+        let execution = task.workflow_execution.clone().unwrap_or_default();
+        Self {
+            namespace: task.workflow_namespace.clone(),
+            workflow_id: execution.workflow_id,
+            run_id: execution.run_id,
+            workflow_type: task.workflow_type.clone().unwrap_or_default().name,
+            activity_id: task.activity_id.clone(),
+            activity_type: task.activity_type.clone().unwrap_or_default().name,
+            attempt: task.attempt,
+            scheduled_at: task.scheduled_time.unwrap_or_default(),
+            started_at: task.started_time.unwrap_or_default(),
+            start_to_close_timeout: given(task.start_to_close_timeout),
+            schedule_to_close_timeout: given(task.schedule_to_close_timeout),
+            heartbeat_timeout: given(task.heartbeat_timeout),
+            headers: task.header.clone().unwrap_or_default().fields,
+        }
+    }
+}
+
+fn given(timeout: Option<Duration>) -> Option<Duration> {
+    timeout.filter(|timeout| !timeout.is_zero())
+}
+
+/// Why an attempt should stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CancelReason {
+    /// The workflow asked for it.
+    Requested,
+    /// The engine does not wait for this attempt any more: it timed out, or its workflow has closed.
+    Gone,
+    /// An operator paused the activity.
+    Paused,
+    /// An operator reset it.
+    Reset,
+    /// The worker goes down.
+    WorkerShutdown,
+}
+
+/// Set once, with the first reason.
+#[derive(Debug, Default)]
+pub(crate) struct Cancellation {
+    token: CancellationToken,
+    reason: OnceLock<CancelReason>,
+}
+
+impl Cancellation {
+    pub fn cancel(&self, reason: CancelReason) {
+        // A later reason changes nothing: the attempt stops already.
+        let _ = self.reason.set(reason);
+        self.token.cancel();
+    }
+
+    pub fn reason(&self) -> Option<CancelReason> {
+        self.reason.get().copied()
+    }
+}
+
+struct Inner {
+    info: ActivityInfo,
+    earlier_details: Option<Payloads>,
+    cancellation: Arc<Cancellation>,
+    heartbeat: Heartbeat,
+}
+
+/// Everything that activity code can do beyond its own work. Cheap to clone; all clones are of one attempt.
+#[derive(Clone)]
+pub struct ActivityContext {
+    inner: Arc<Inner>,
+}
+
+impl ActivityContext {
+    pub(crate) fn new(connection: &Connection, task: &mut PollActivityTaskQueueResponse) -> Self {
+        let info = ActivityInfo::of(task);
+        let cancellation = Arc::new(Cancellation::default());
+        let heartbeat = Heartbeat::new(
+            connection.clone(),
+            &info,
+            task.task_token.clone(),
+            cancellation.clone(),
+        );
+        Self {
+            inner: Arc::new(Inner {
+                info,
+                earlier_details: task.heartbeat_details.take(),
+                cancellation,
+                heartbeat,
+            }),
+        }
+    }
+
+    pub fn info(&self) -> &ActivityInfo {
+        &self.inner.info
+    }
+
+    /// Tells that the activity is alive and how far it is. Without waiting, and as often as one likes: what is told in
+    /// quick succession is sent as one. A cancel request comes back with it, see [`Self::cancelled`].
+    pub fn heartbeat<T: Serialize + 'static>(&self, details: &T) {
+        match to_payloads(details) {
+            Ok(details) => self.inner.heartbeat.record(details),
+            Err(error) => {
+                tracing::warn!(
+                    activity_type = self.info().activity_type,
+                    error = %crate::error::chain(&error),
+                    "send a heartbeat without details"
+                );
+                self.inner.heartbeat.record(None);
+            }
+        }
+    }
+
+    /// What the last heartbeat of an earlier attempt told, if any did.
+    ///
+    /// # Errors
+    /// If it was no `T`.
+    pub fn heartbeat_details<T: DeserializeOwned + 'static>(
+        &self,
+    ) -> Result<Option<T>, PayloadError> {
+        let details = self.inner.earlier_details.as_ref();
+        details
+            .map(|details| from_payloads(Some(details)))
+            .transpose()
+    }
+
+    /// Ready when the attempt should stop. Cancel requests are seen only by activities that heartbeat.
+    pub async fn cancelled(&self) -> CancelReason {
+        self.inner.cancellation.token.cancelled().await;
+        self.inner
+            .cancellation
+            .reason()
+            .expect("a reason is set before the token")
+    }
+
+    /// Why the attempt should stop, if it should.
+    pub fn cancel_reason(&self) -> Option<CancelReason> {
+        self.inner.cancellation.reason()
+    }
+
+    pub(crate) fn cancellation(&self) -> &Arc<Cancellation> {
+        &self.inner.cancellation
+    }
+
+    /// What the last heartbeat of this attempt told, sent or not.
+    pub(crate) fn last_details(&self) -> Option<Payloads> {
+        self.inner.heartbeat.last_details()
+    }
+
+    /// The attempt is over.
+    pub(crate) fn stop_heartbeat(&self) {
+        self.inner.heartbeat.stop();
+    }
+}

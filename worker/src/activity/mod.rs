@@ -1,0 +1,6 @@
+//! What activity code calls: [`ActivityContext`]. Who runs it: [`crate::worker`].
+
+mod context;
+mod heartbeat;
+
+pub use context::{ActivityContext, ActivityInfo, CancelReason};

@@ -1,0 +1,465 @@
+//! One run of a workflow as its code sees it: history events in, commands out.
+//!
+//! A [`Machine`] is fed the events of a workflow task, lets the code go on until it waits, and hands out the commands
+//! that it asked for. Fed a longer history, it does so for every workflow task of it and throws away the commands of all
+//! but the last: replay and live are the same path. A cached machine is fed only what is new.
+//!
+//! Invariants: the code is polled only when a workflow task starts; it sees no clock, thread or randomness but what
+//! events say; each command meets its event, in order, or the task fails with [`NonDeterminism`].
+//!
+//! Deliberately absent: I/O, threads, time. Who feeds it: [`crate::worker`]. What code calls: [`crate::workflow`].
+//! Where to read: [`command`] (matching), [`slot`] (what futures wait on), [`executor`] (who is polled when), then one
+//! file a concept.
+
+mod activity;
+mod child_workflow;
+mod command;
+mod executor;
+mod external;
+mod random;
+mod signal;
+mod slot;
+mod state;
+#[cfg(test)]
+mod tests;
+mod timer;
+
+use std::cell::{RefCell, RefMut};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use fermata_proto::command::{
+    CancelWorkflowExecutionCommandAttributes, Command, CommandAttributes,
+    CompleteWorkflowExecutionCommandAttributes, FailWorkflowExecutionCommandAttributes,
+};
+use fermata_proto::common::Payloads;
+use fermata_proto::enums::{CommandType, WorkflowTaskFailedCause};
+use fermata_proto::event::{
+    HistoryEvent, HistoryEventAttributes, WorkflowTaskStartedEventAttributes,
+};
+use fermata_proto::failure::{CanceledFailureInfo, Failure, FailureFailureInfo};
+use fermata_proto::query::WorkflowQuery;
+use futures::future::LocalBoxFuture;
+
+pub use activity::ActivityCancellation;
+pub use child_workflow::ChildCancellation;
+pub(crate) use child_workflow::ChildSteps;
+pub use command::NonDeterminism;
+pub(crate) use signal::{Signal, SignalHandler};
+pub(crate) use slot::{Outcome, Step};
+pub(crate) use state::{Ended, QueryHandler, State};
+
+use crate::error::{ApplicationError, WorkflowError, panic_message};
+use crate::workflow::{WorkflowContext, WorkflowInfo};
+use executor::Executor;
+use random::Random;
+
+/// Workflow code, by type name in the registry.
+pub(crate) type Definition =
+    Arc<dyn Fn(WorkflowContext, Option<&Payloads>) -> LocalBoxFuture<'static, Ended> + Send + Sync>;
+
+/// What the contexts and futures of one run hold on to.
+pub(crate) struct Shared {
+    state: RefCell<State>,
+    pub info: WorkflowInfo,
+}
+
+impl Shared {
+    /// Borrowed for a few lines only: never while code of a user runs.
+    pub fn state(&self) -> RefMut<'_, State> {
+        self.state.borrow_mut()
+    }
+}
+
+/// Why a workflow task fails.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum TaskFailure {
+    #[error("nondeterminism: {0}")]
+    NonDeterminism(#[from] NonDeterminism),
+    #[error("the workflow code panicked: {0}")]
+    Panic(String),
+    #[error("{0}")]
+    Code(String),
+    #[error("history event {found} comes where {expected} was due")]
+    Gap { expected: i64, found: i64 },
+    #[error("history begins without WorkflowExecutionStarted")]
+    NotStarted,
+    #[error("history event {event_id} is of a type that this worker does not know")]
+    UnknownEvent { event_id: i64 },
+}
+
+impl TaskFailure {
+    pub fn cause(&self) -> WorkflowTaskFailedCause {
+        match self {
+            Self::NonDeterminism(_) => WorkflowTaskFailedCause::NonDeterministicError,
+            _ => WorkflowTaskFailedCause::WorkflowWorkerUnhandledFailure,
+        }
+    }
+
+    pub fn to_failure(&self) -> Failure {
+        let error_type = match self {
+            Self::NonDeterminism(_) => "NonDeterminismError",
+            Self::Panic(_) => "Panic",
+            _ => "WorkflowTaskFailed",
+        };
+        ApplicationError::new(self.to_string())
+            .with_type(error_type)
+            .into_failure()
+    }
+}
+
+/// What a run is called; the rest of [`WorkflowInfo`] comes from its first event.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct RunName {
+    pub namespace: String,
+    pub workflow_id: String,
+    pub run_id: String,
+}
+
+/// See the module.
+pub(crate) struct Machine {
+    name: RunName,
+    definition: Definition,
+    executor: Executor,
+    /// None before the first event.
+    shared: Option<Rc<Shared>>,
+    next_event_id: i64,
+    is_closed: bool,
+}
+
+impl Machine {
+    pub fn new(name: RunName, definition: Definition) -> Self {
+        Self {
+            name,
+            definition,
+            executor: Executor::default(),
+            shared: None,
+            next_event_id: 1,
+            is_closed: false,
+        }
+    }
+
+    /// The event that it must be fed next.
+    pub fn next_event_id(&self) -> i64 {
+        self.next_event_id
+    }
+
+    /// The code has ended: nothing comes after.
+    pub fn is_closed(&self) -> bool {
+        self.is_closed
+    }
+
+    /// Feeds `events`, which go on where the last ones ended, and gives the commands of the workflow task that
+    /// `started_event_id` started; 0 for a history that is only read, as for a query.
+    ///
+    /// # Errors
+    /// After an error the machine is of no use any more.
+    pub fn advance(
+        &mut self,
+        events: &[HistoryEvent],
+        started_event_id: i64,
+    ) -> Result<Vec<Command>, TaskFailure> {
+        let mut commands = Vec::new();
+        for (index, event) in events.iter().enumerate() {
+            if event.event_id != self.next_event_id {
+                return Err(TaskFailure::Gap {
+                    expected: self.next_event_id,
+                    found: event.event_id,
+                });
+            }
+            self.next_event_id += 1;
+            let Some(attributes) = &event.attributes else {
+                if event.worker_may_ignore {
+                    continue;
+                }
+                let event_id = event.event_id;
+                return Err(TaskFailure::UnknownEvent { event_id });
+            };
+            if let HistoryEventAttributes::WorkflowTaskStarted(started) = attributes {
+                let is_this_task = event.event_id == started_event_id;
+                // A task that failed or timed out left no trace in the code: only those that were completed count.
+                if is_this_task || is_completed(events.get(index + 1)) {
+                    commands = self.start_task(event, started, !is_this_task)?;
+                }
+            } else {
+                self.apply(event, attributes)?;
+            }
+        }
+        Ok(commands)
+    }
+
+    /// Asks the code.
+    pub fn query(&self, query: &WorkflowQuery) -> Result<Option<Payloads>, Box<Failure>> {
+        let (handler, known) = {
+            let state = self.shared.as_ref().map(|shared| shared.state());
+            let handler = state
+                .as_ref()
+                .and_then(|state| state.queries.get(&query.query_type).cloned());
+            let known: Vec<String> = state
+                .map(|state| state.queries.keys().cloned().collect())
+                .unwrap_or_default();
+            (handler, known)
+        };
+        let refusal = |error_type: &str, text: String| {
+            let error = ApplicationError::new(text).with_type(error_type);
+            Err(Box::new(error.into_failure()))
+        };
+        let Some(handler) = handler else {
+            let text = format!(
+                "unknown query type {:?}; this workflow answers [{}]",
+                query.query_type,
+                known.join(", ")
+            );
+            return refusal("UnknownQuery", text);
+        };
+        let read_only = |is_read_only| {
+            if let Some(shared) = &self.shared {
+                shared.state().is_read_only = is_read_only;
+            }
+        };
+        read_only(true);
+        let asked = AssertUnwindSafe(|| handler(query.query_args.as_ref()));
+        let answer = catch_unwind(asked);
+        read_only(false);
+        answer.unwrap_or_else(|panic| {
+            let text = format!("the query handler panicked: {}", panic_message(&*panic));
+            refusal("Panic", text)
+        })
+    }
+
+    fn shared(&self) -> Result<&Rc<Shared>, TaskFailure> {
+        self.shared.as_ref().ok_or(TaskFailure::NotStarted)
+    }
+
+    fn apply(
+        &mut self,
+        event: &HistoryEvent,
+        attributes: &HistoryEventAttributes,
+    ) -> Result<(), TaskFailure> {
+        use HistoryEventAttributes as A;
+        if let A::WorkflowExecutionStarted(started) = attributes {
+            return self.begin(event, started);
+        }
+        let mut state = self.shared()?.state();
+        let mut scratch = String::new();
+        if let Some(shown) = command::shown(event, &mut scratch) {
+            let sequence = state.commands.meet(event, &shown)?;
+            match shown.kind {
+                CommandType::ScheduleActivityTask => state.met_activity(sequence, event),
+                CommandType::StartChildWorkflowExecution => state.met_child(sequence, event),
+                CommandType::SignalExternalWorkflowExecution
+                | CommandType::RequestCancelExternalWorkflowExecution => {
+                    state.met_external(sequence, event);
+                }
+                _ => {}
+            }
+            return Ok(());
+        }
+        let known = match attributes {
+            A::ActivityTaskCompleted(_)
+            | A::ActivityTaskFailed(_)
+            | A::ActivityTaskTimedOut(_)
+            | A::ActivityTaskCanceled(_) => state.end_activity(attributes),
+            A::TimerFired(fired) => state.fire_timer(&fired.timer_id),
+            A::ChildWorkflowExecutionStarted(_)
+            | A::StartChildWorkflowExecutionFailed(_)
+            | A::ChildWorkflowExecutionCompleted(_)
+            | A::ChildWorkflowExecutionFailed(_)
+            | A::ChildWorkflowExecutionCanceled(_)
+            | A::ChildWorkflowExecutionTimedOut(_)
+            | A::ChildWorkflowExecutionTerminated(_) => state.move_child(event, attributes),
+            A::ExternalWorkflowExecutionSignaled(_)
+            | A::ExternalWorkflowExecutionCancelRequested(_)
+            | A::SignalExternalWorkflowExecutionFailed(_)
+            | A::RequestCancelExternalWorkflowExecutionFailed(_) => {
+                state.answer_external(attributes)
+            }
+            A::WorkflowExecutionSignaled(signal) => {
+                state.signals.arrived.push_back(Signal {
+                    name: signal.signal_name.clone(),
+                    input: signal.input.clone(),
+                });
+                true
+            }
+            A::WorkflowExecutionCancelRequested(cancel) => {
+                state
+                    .cancel_requested
+                    .get_or_insert_with(|| cancel.cause.clone());
+                true
+            }
+            A::WorkflowTaskFailed(failed)
+                if failed.cause == WorkflowTaskFailedCause::ResetWorkflow =>
+            {
+                // A run that was reset must not repeat the random numbers of the run it branched off from.
+                state.reseed(Random::seeded_by(&failed.new_run_id));
+                true
+            }
+            _ => true,
+        };
+        if !known {
+            return Err(NonDeterminism::Unknown {
+                event_id: event.event_id,
+                event: format!("{:?}", attributes.event_type()),
+            }
+            .into());
+        }
+        Ok(())
+    }
+
+    fn begin(
+        &mut self,
+        event: &HistoryEvent,
+        started: &fermata_proto::event::WorkflowExecutionStartedEventAttributes,
+    ) -> Result<(), TaskFailure> {
+        let seed = if started.original_execution_run_id.is_empty() {
+            &self.name.run_id
+        } else {
+            &started.original_execution_run_id
+        };
+        let info = WorkflowInfo::new(&self.name, event, started);
+        let mut state = State::new(Random::seeded_by(seed));
+        state.memo.clone_from(&info.memo);
+        state.search_attributes.clone_from(&info.search_attributes);
+        let shared = Rc::new(Shared {
+            state: RefCell::new(state),
+            info,
+        });
+        let context = WorkflowContext::new(shared.clone());
+        let (definition, input) = (&self.definition, started.input.as_ref());
+        let code = catch_unwind(AssertUnwindSafe(|| definition(context, input)))
+            .map_err(|panic| TaskFailure::Panic(panic_message(&*panic).to_owned()))?;
+        let ended = Rc::downgrade(&shared);
+        self.executor.spawn(Box::pin(async move {
+            let result = code.await;
+            if let Some(shared) = ended.upgrade() {
+                shared.state().result = Some(result);
+            }
+        }));
+        self.shared = Some(shared);
+        Ok(())
+    }
+
+    /// Lets the code go on from a started workflow task, and gives what it asks for.
+    fn start_task(
+        &mut self,
+        event: &HistoryEvent,
+        started: &WorkflowTaskStartedEventAttributes,
+        is_replaying: bool,
+    ) -> Result<Vec<Command>, TaskFailure> {
+        let shared = self.shared()?.clone();
+        {
+            let mut state = shared.state();
+            state.commands.check_all_met(event.event_id)?;
+            state.now = event.event_time.unwrap_or(state.now);
+            state.is_replaying = is_replaying;
+            state.history_length = event.event_id;
+            state.history_bytes = started.history_size_bytes;
+            state.suggest_continue_as_new = started.suggest_continue_as_new;
+        }
+        catch_unwind(AssertUnwindSafe(|| {
+            deliver_signals(&shared);
+            deliver_cancel(&shared);
+            self.executor.run(&shared);
+        }))
+        .map_err(|panic| TaskFailure::Panic(panic_message(&*panic).to_owned()))?;
+        let mut state = shared.state();
+        if let Some(ended) = state.result.take() {
+            let closing = closing_command(&state, &shared.info, ended)?;
+            let sequence = state.next_sequence();
+            state.commands.push(sequence, closing);
+            self.is_closed = true;
+        }
+        Ok(state.commands.send())
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        let Some(shared) = &self.shared else {
+            return;
+        };
+        // Handlers may hold contexts, which hold the state: take them out, or the run would keep itself alive.
+        let held = {
+            let mut state = shared.state();
+            state.is_torn_down = true;
+            let queries = std::mem::take(&mut state.queries);
+            let signals = std::mem::take(&mut state.signals.handlers);
+            (queries, signals, std::mem::take(&mut state.spawned))
+        };
+        drop(held);
+        self.executor = Executor::default();
+    }
+}
+
+fn is_completed(next: Option<&HistoryEvent>) -> bool {
+    matches!(
+        next.and_then(|event| event.attributes.as_ref()),
+        Some(HistoryEventAttributes::WorkflowTaskCompleted(_))
+    )
+}
+
+/// Hands signals to their handlers, in the order of history; what has none waits for a stream.
+fn deliver_signals(shared: &Rc<Shared>) {
+    loop {
+        let (signal, handler) = {
+            let mut state = shared.state();
+            let Some(signal) = state.signals.arrived.pop_front() else {
+                break;
+            };
+            let handler = state.signals.handlers.get(&signal.name).cloned();
+            (signal, handler)
+        };
+        match handler {
+            Some(handler) => handler(signal.input.as_ref()),
+            None => shared.state().signals.keep(signal),
+        }
+    }
+}
+
+fn deliver_cancel(shared: &Rc<Shared>) {
+    let mut state = shared.state();
+    if state.cancel_requested.is_some() && !state.is_cancel_delivered {
+        state.is_cancel_delivered = true;
+        state.cancel_workflow();
+    }
+}
+
+/// The command that closes the run.
+fn closing_command(
+    state: &State,
+    info: &WorkflowInfo,
+    ended: Ended,
+) -> Result<CommandAttributes, TaskFailure> {
+    Ok(match ended {
+        Ok(result) => CompleteWorkflowExecutionCommandAttributes { result }.into(),
+        // Code that reports a cancellation nobody asked for has failed.
+        Err(WorkflowError::Cancelled(failure)) if state.cancel_requested.is_some() => {
+            CancelWorkflowExecutionCommandAttributes {
+                details: details_of_cancel(*failure),
+            }
+            .into()
+        }
+        Err(WorkflowError::Failed(failure) | WorkflowError::Cancelled(failure)) => {
+            FailWorkflowExecutionCommandAttributes {
+                failure: Some(*failure),
+            }
+            .into()
+        }
+        Err(WorkflowError::ContinueAsNew(next)) => next
+            .into_attributes(info, state)
+            .map_err(TaskFailure::Code)?
+            .into(),
+        Err(WorkflowError::TaskFailed(message)) => return Err(TaskFailure::Code(message)),
+    })
+}
+
+/// The details that the innermost cancellation carries.
+fn details_of_cancel(failure: Failure) -> Option<Payloads> {
+    match failure.failure_info {
+        Some(FailureFailureInfo::CanceledFailureInfo(CanceledFailureInfo { details, .. })) => {
+            details
+        }
+        _ => failure.cause.and_then(|cause| details_of_cancel(*cause)),
+    }
+}

@@ -1,0 +1,322 @@
+//! Writes histories as an engine would, and runs code against them live and as a replay.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fermata_proto::command::{Command, CommandAttributes};
+use fermata_proto::common::{ActivityType, Payloads, WorkflowExecution, WorkflowType};
+use fermata_proto::event::*;
+use fermata_proto::failure::Failure;
+use fermata_proto::taskqueue::TaskQueue;
+use fermata_proto::time::Timestamp;
+use futures::future::{FutureExt, LocalBoxFuture};
+use serde::Serialize;
+
+use crate::error::{ApplicationError, WorkflowResult};
+use crate::machine::{Definition, Ended, Machine, RunName, TaskFailure};
+use crate::payload::to_payloads;
+use crate::workflow::WorkflowContext;
+
+pub const SECOND: Duration = Duration::from_secs(1);
+
+/// A run that is worked on live, by a cached machine, while its history is written down.
+pub struct Script {
+    definition: Definition,
+    machine: Machine,
+    /// All of history.
+    pub events: Vec<HistoryEvent>,
+    /// What the machine has not been fed yet.
+    unseen: usize,
+    commands: Vec<Vec<Command>>,
+}
+
+/// Workflow code without arguments.
+pub fn code<F, Fut, R>(function: F) -> Definition
+where
+    F: Fn(WorkflowContext) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = WorkflowResult<R>> + 'static,
+    R: Serialize + 'static,
+{
+    Arc::new(move |ctx, _| -> LocalBoxFuture<'static, Ended> {
+        let running = function(ctx);
+        async move { Ok(to_payloads(&running.await?).unwrap()) }.boxed_local()
+    })
+}
+
+pub fn machine(definition: Definition) -> Machine {
+    let name = RunName {
+        namespace: "default".to_owned(),
+        workflow_id: "w".to_owned(),
+        run_id: "r".to_owned(),
+    };
+    Machine::new(name, definition)
+}
+
+impl Script {
+    /// A started workflow, before its first task.
+    pub fn of(definition: Definition) -> Self {
+        let mut script = Self {
+            machine: machine(definition.clone()),
+            definition,
+            events: Vec::new(),
+            unseen: 0,
+            commands: Vec::new(),
+        };
+        script.event(WorkflowExecutionStartedEventAttributes {
+            workflow_type: Some(WorkflowType {
+                name: "test".to_owned(),
+            }),
+            task_queue: Some(TaskQueue {
+                name: "queue".to_owned(),
+                ..TaskQueue::default()
+            }),
+            original_execution_run_id: "r".to_owned(),
+            attempt: 1,
+            ..WorkflowExecutionStartedEventAttributes::default()
+        });
+        script
+    }
+
+    pub fn event(&mut self, attributes: impl Into<HistoryEventAttributes>) -> i64 {
+        let event_id = i64::try_from(self.events.len()).unwrap() + 1;
+        self.events.push(HistoryEvent {
+            event_id,
+            event_time: Some(Timestamp::from_millis(event_id * 1_000)),
+            attributes: Some(attributes.into()),
+            ..HistoryEvent::default()
+        });
+        event_id
+    }
+
+    /// Schedules and starts a workflow task, and has it worked on.
+    pub fn try_task(&mut self) -> Result<Vec<Command>, TaskFailure> {
+        self.event(WorkflowTaskScheduledEventAttributes::default());
+        let started = self.event(WorkflowTaskStartedEventAttributes::default());
+        let commands = self.machine.advance(&self.events[self.unseen..], started)?;
+        self.unseen = self.events.len();
+        self.complete(&commands);
+        self.commands.push(commands.clone());
+        Ok(commands)
+    }
+
+    pub fn task(&mut self) -> Vec<Command> {
+        self.try_task().unwrap()
+    }
+
+    pub fn query(&self, name: &str) -> Result<Option<Payloads>, Box<Failure>> {
+        self.machine.query(&fermata_proto::query::WorkflowQuery {
+            query_type: name.to_owned(),
+            ..Default::default()
+        })
+    }
+
+    /// Replays history from its first event, each task of it: the commands must be those of the live run.
+    pub fn check_replay(&self) {
+        self.check_replay_of(self.definition.clone()).unwrap();
+    }
+
+    pub fn check_replay_of(&self, definition: Definition) -> Result<(), TaskFailure> {
+        let mut task = 0;
+        for (index, event) in self.events.iter().enumerate() {
+            if let Some(HistoryEventAttributes::WorkflowTaskStarted(_)) = &event.attributes {
+                if let Some(HistoryEventAttributes::WorkflowTaskFailed(_)) = self
+                    .events
+                    .get(index + 1)
+                    .and_then(|next| next.attributes.as_ref())
+                {
+                    continue;
+                }
+                let mut machine = machine(definition.clone());
+                let commands = machine.advance(&self.events[..=index], event.event_id)?;
+                assert_eq!(commands, self.commands[task], "replayed task {task}");
+                task += 1;
+            }
+        }
+        // As for a query: everything there is.
+        machine(definition).advance(&self.events, 0)?;
+        Ok(())
+    }
+
+    /// What the engine writes for commands.
+    fn complete(&mut self, commands: &[Command]) {
+        use CommandAttributes as C;
+        self.event(WorkflowTaskCompletedEventAttributes::default());
+        for command in commands {
+            let attributes: HistoryEventAttributes = match command.attributes.clone().unwrap() {
+                C::ScheduleActivityTask(a) => ActivityTaskScheduledEventAttributes {
+                    activity_id: a.activity_id,
+                    activity_type: a.activity_type,
+                    ..Default::default()
+                }
+                .into(),
+                C::RequestCancelActivityTask(a) => ActivityTaskCancelRequestedEventAttributes {
+                    scheduled_event_id: a.scheduled_event_id,
+                    ..Default::default()
+                }
+                .into(),
+                C::StartTimer(a) => TimerStartedEventAttributes {
+                    timer_id: a.timer_id,
+                    start_to_fire_timeout: a.start_to_fire_timeout,
+                    ..Default::default()
+                }
+                .into(),
+                C::CancelTimer(a) => TimerCanceledEventAttributes {
+                    timer_id: a.timer_id,
+                    ..Default::default()
+                }
+                .into(),
+                C::StartChildWorkflowExecution(a) => {
+                    StartChildWorkflowExecutionInitiatedEventAttributes {
+                        workflow_id: a.workflow_id,
+                        workflow_type: a.workflow_type,
+                        ..Default::default()
+                    }
+                    .into()
+                }
+                C::SignalExternalWorkflowExecution(a) => {
+                    SignalExternalWorkflowExecutionInitiatedEventAttributes {
+                        workflow_execution: a.execution,
+                        signal_name: a.signal_name,
+                        ..Default::default()
+                    }
+                    .into()
+                }
+                C::RequestCancelExternalWorkflowExecution(a) => {
+                    RequestCancelExternalWorkflowExecutionInitiatedEventAttributes {
+                        workflow_execution: Some(WorkflowExecution {
+                            workflow_id: a.workflow_id,
+                            run_id: a.run_id,
+                        }),
+                        ..Default::default()
+                    }
+                    .into()
+                }
+                C::ModifyWorkflowProperties(_) => {
+                    WorkflowPropertiesModifiedEventAttributes::default().into()
+                }
+                C::UpsertWorkflowSearchAttributes(_) => {
+                    UpsertWorkflowSearchAttributesEventAttributes::default().into()
+                }
+                C::CompleteWorkflowExecution(_) => {
+                    WorkflowExecutionCompletedEventAttributes::default().into()
+                }
+                C::FailWorkflowExecution(_) => {
+                    WorkflowExecutionFailedEventAttributes::default().into()
+                }
+                C::CancelWorkflowExecution(_) => {
+                    WorkflowExecutionCanceledEventAttributes::default().into()
+                }
+                C::ContinueAsNewWorkflowExecution(_) => {
+                    WorkflowExecutionContinuedAsNewEventAttributes::default().into()
+                }
+                other => panic!("no event for {other:?}"),
+            };
+            self.event(attributes);
+        }
+    }
+
+    /// The event of the nth activity, timer, child or external command, from 0.
+    pub fn find(&self, wanted: fn(&HistoryEventAttributes) -> bool, nth: usize) -> i64 {
+        self.events
+            .iter()
+            .filter(|event| event.attributes.as_ref().is_some_and(wanted))
+            .nth(nth)
+            .expect("there is such an event")
+            .event_id
+    }
+
+    fn scheduled(&self, nth: usize) -> i64 {
+        self.find(
+            |a| matches!(a, HistoryEventAttributes::ActivityTaskScheduled(_)),
+            nth,
+        )
+    }
+
+    pub fn complete_activity<T: Serialize + 'static>(&mut self, nth: usize, result: &T) {
+        let scheduled_event_id = self.scheduled(nth);
+        let started_event_id = self.event(ActivityTaskStartedEventAttributes {
+            scheduled_event_id,
+            ..Default::default()
+        });
+        self.event(ActivityTaskCompletedEventAttributes {
+            result: to_payloads(result).unwrap(),
+            scheduled_event_id,
+            started_event_id,
+            ..Default::default()
+        });
+    }
+
+    pub fn fail_activity(&mut self, nth: usize, error_type: &str) {
+        let scheduled_event_id = self.scheduled(nth);
+        let failure = ApplicationError::new("broken").with_type(error_type);
+        self.event(ActivityTaskFailedEventAttributes {
+            failure: Some(failure.into_failure()),
+            scheduled_event_id,
+            ..Default::default()
+        });
+    }
+
+    pub fn activity_canceled(&mut self, nth: usize) {
+        let scheduled_event_id = self.scheduled(nth);
+        self.event(ActivityTaskCanceledEventAttributes {
+            scheduled_event_id,
+            ..Default::default()
+        });
+    }
+
+    pub fn fire_timer(&mut self, timer_id: &str) {
+        self.event(TimerFiredEventAttributes {
+            timer_id: timer_id.to_owned(),
+            ..Default::default()
+        });
+    }
+
+    pub fn signal<T: Serialize + 'static>(&mut self, name: &str, input: &T) {
+        self.event(WorkflowExecutionSignaledEventAttributes {
+            signal_name: name.to_owned(),
+            input: to_payloads(input).unwrap(),
+            ..Default::default()
+        });
+    }
+
+    pub fn request_cancel(&mut self) {
+        self.event(WorkflowExecutionCancelRequestedEventAttributes {
+            cause: "enough".to_owned(),
+            ..Default::default()
+        });
+    }
+}
+
+/// `ScheduleActivityTask charge`, `StartTimer 1`: a command in short.
+pub fn short(command: &Command) -> String {
+    use CommandAttributes as C;
+    let kind = format!("{:?}", command.command_type);
+    let what = match command.attributes.as_ref().unwrap() {
+        C::ScheduleActivityTask(a) => a.activity_type.clone().unwrap_or_default().name,
+        C::RequestCancelActivityTask(a) => a.scheduled_event_id.to_string(),
+        C::StartTimer(a) => a.timer_id.clone(),
+        C::CancelTimer(a) => a.timer_id.clone(),
+        C::StartChildWorkflowExecution(a) => a.workflow_id.clone(),
+        C::SignalExternalWorkflowExecution(a) => a.signal_name.clone(),
+        C::RequestCancelExternalWorkflowExecution(a) => a.workflow_id.clone(),
+        C::CompleteWorkflowExecution(a) => a
+            .result
+            .as_ref()
+            .map(|result| String::from_utf8_lossy(&result.payloads[0].data).into_owned())
+            .unwrap_or_default(),
+        C::FailWorkflowExecution(a) => a.failure.clone().unwrap_or_default().message,
+        _ => String::new(),
+    };
+    format!("{kind} {what}").trim_end().to_owned()
+}
+
+pub fn shorts(commands: &[Command]) -> Vec<String> {
+    commands.iter().map(short).collect()
+}
+
+/// An activity type, for events that no code asked for.
+pub fn activity_type(name: &str) -> Option<ActivityType> {
+    Some(ActivityType {
+        name: name.to_owned(),
+    })
+}

@@ -1,0 +1,289 @@
+//! The worker: takes tasks from a queue, runs the code that is registered for them and answers.
+//!
+//! ```text
+//! poll loops ──> drive (one tokio task a chain of work)
+//!                  │  workflow task: lane thread runs the code, then the completion, which may bring
+//!                  │      the run's next workflow task and eager activities
+//!                  └─ activity task: the code, then the completion, which may bring the run's next workflow task
+//! ```
+//!
+//! A run whose activities are on the worker's own queue so goes from step to step without a queue in between.
+//!
+//! Bounds: slots for workflow tasks and activities, taken before a task is polled; see [`WorkerOptions`].
+//! Where to read: [`drive`], [`workflow_task`], [`activity_task`], [`lane`].
+
+mod activity_task;
+mod drive;
+mod lane;
+mod options;
+mod registry;
+mod workflow_task;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fermata_transport::Claimant;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::activity::ActivityContext;
+use crate::client::Client;
+use crate::connection::Connection;
+use crate::error::{ActivityError, WorkflowResult};
+use crate::name::{Activity, Workflow, function_name};
+use crate::workflow::WorkflowContext;
+use lane::Lanes;
+pub use options::WorkerOptions;
+use registry::{RegisteredTwice, Registry, activity_code, definition};
+
+/// For answers of activities that were dropped at the end.
+const LAST_ANSWERS_MAX: Duration = Duration::from_secs(5);
+
+/// Why a worker does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    #[error("start a worker on {task_queue:?}: no workflow and no activity is registered")]
+    Nothing { task_queue: String },
+    #[error("start a worker on {task_queue:?}")]
+    Registered {
+        task_queue: String,
+        #[source]
+        source: RegisteredTwice,
+    },
+    #[error("start a worker on {task_queue:?}: no thread for workflow code")]
+    Thread {
+        task_queue: String,
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Hosts workflows and activities on one task queue.
+pub struct Worker {
+    connection: Connection,
+    task_queue: String,
+    registry: Registry,
+    options: WorkerOptions,
+    shutdown: CancellationToken,
+    error: Option<RegisteredTwice>,
+}
+
+/// Ends a worker from elsewhere.
+#[derive(Clone)]
+pub struct Shutdown(CancellationToken);
+
+impl Shutdown {
+    /// The worker takes no more tasks, lets running activities end for as long as its options say, and returns.
+    pub fn begin(&self) {
+        self.0.cancel();
+    }
+}
+
+impl Worker {
+    pub fn new(client: &Client, task_queue: impl Into<String>) -> Self {
+        Self {
+            connection: client.connection().clone(),
+            task_queue: task_queue.into(),
+            registry: Registry::default(),
+            options: WorkerOptions::default(),
+            shutdown: CancellationToken::new(),
+            error: None,
+        }
+    }
+
+    #[must_use]
+    pub fn options(mut self, options: WorkerOptions) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// Hosts a workflow under the name of its function.
+    ///
+    /// # Panics
+    /// If it is a closure, which has no name: see [`Self::workflow_as`].
+    #[must_use]
+    pub fn workflow<F, Fut, A, R>(self, function: F) -> Self
+    where
+        F: Fn(WorkflowContext, A) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = WorkflowResult<R>> + 'static,
+        A: DeserializeOwned + 'static,
+        R: Serialize + 'static,
+    {
+        self.workflow_as(Workflow::named(function_name::<F>()), function)
+    }
+
+    /// Hosts a workflow under a name of its own.
+    #[must_use]
+    pub fn workflow_as<F, Fut, A, R>(mut self, name: Workflow<A, R>, function: F) -> Self
+    where
+        F: Fn(WorkflowContext, A) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = WorkflowResult<R>> + 'static,
+        A: DeserializeOwned + 'static,
+        R: Serialize + 'static,
+    {
+        let added = self
+            .registry
+            .add_workflow(name.name().to_owned(), definition(function));
+        self.error = self.error.or(added.err());
+        self
+    }
+
+    /// Hosts an activity under the name of its function.
+    ///
+    /// # Panics
+    /// If it is a closure, which has no name: see [`Self::activity_as`].
+    #[must_use]
+    pub fn activity<F, Fut, A, R, E>(self, function: F) -> Self
+    where
+        F: Fn(ActivityContext, A) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<R, E>> + Send + 'static,
+        A: DeserializeOwned + 'static,
+        R: Serialize + 'static,
+        E: Into<ActivityError>,
+    {
+        self.activity_as(Activity::named(function_name::<F>()), function)
+    }
+
+    /// Hosts an activity under a name of its own: for closures, which can hold connections and settings.
+    #[must_use]
+    pub fn activity_as<F, Fut, A, R, E>(mut self, name: Activity<A, R>, function: F) -> Self
+    where
+        F: Fn(ActivityContext, A) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<R, E>> + Send + 'static,
+        A: DeserializeOwned + 'static,
+        R: Serialize + 'static,
+        E: Into<ActivityError>,
+    {
+        let added = self
+            .registry
+            .add_activity(name.name().to_owned(), activity_code(function));
+        self.error = self.error.or(added.err());
+        self
+    }
+
+    /// Ends it later, from elsewhere.
+    pub fn shutdown(&self) -> Shutdown {
+        Shutdown(self.shutdown.clone())
+    }
+
+    /// Takes tasks until [`Shutdown::begin`]. If this future is dropped, all work is given up at once.
+    ///
+    /// # Errors
+    /// If nothing, or something twice, is registered. A lost connection is no error: it comes back.
+    pub async fn run(self) -> Result<(), WorkerError> {
+        let task_queue = self.task_queue;
+        if let Some(source) = self.error {
+            return Err(WorkerError::Registered { task_queue, source });
+        }
+        if self.registry.workflows.is_empty() && self.registry.activities.is_empty() {
+            return Err(WorkerError::Nothing { task_queue });
+        }
+        let options = self.options;
+        let mut connection = self.connection;
+        if let Some(identity) = &options.identity {
+            connection.identity = identity.as_str().into();
+        }
+        let registry = Arc::new(self.registry);
+        let lanes = Lanes::start(
+            &registry,
+            &connection.namespace.name,
+            options.workflow_threads,
+            options.cached_workflows_max,
+        );
+        let lanes = match lanes {
+            Ok(lanes) => lanes,
+            Err(source) => return Err(WorkerError::Thread { task_queue, source }),
+        };
+        let hosts_cached_workflows =
+            !registry.workflows.is_empty() && options.cached_workflows_max > 0;
+        let force = CancellationToken::new();
+        let inner = Arc::new(Inner {
+            claimant: Claimant {
+                identity: connection.identity.to_string(),
+                worker_version: None,
+            },
+            sticky_queue: hosts_cached_workflows
+                .then(|| format!("{}:{}", connection.identity, uuid::Uuid::new_v4())),
+            workflow_slots: Arc::new(Semaphore::new(options.workflow_tasks_max.max(1))),
+            activity_slots: Arc::new(Semaphore::new(options.activities_max.max(1))),
+            polls: TaskTracker::new(),
+            work: TaskTracker::new(),
+            shutdown: self.shutdown,
+            force: force.clone(),
+            connection,
+            task_queue,
+            registry,
+            lanes,
+            options,
+        });
+        // Nothing goes on behind the back of a caller that drops this future.
+        let _stop = inner.shutdown.clone().drop_guard();
+        let _force = force.drop_guard();
+        inner.clone().serve().await;
+        Ok(())
+    }
+}
+
+/// What all tasks of a running worker share.
+pub(crate) struct Inner {
+    connection: Connection,
+    claimant: Claimant,
+    task_queue: String,
+    /// The worker's own queue; none without cached workflows.
+    sticky_queue: Option<String>,
+    registry: Arc<Registry>,
+    lanes: Lanes,
+    options: WorkerOptions,
+    workflow_slots: Arc<Semaphore>,
+    activity_slots: Arc<Semaphore>,
+    polls: TaskTracker,
+    work: TaskTracker,
+    /// No new work.
+    shutdown: CancellationToken,
+    /// No work at all any more.
+    force: CancellationToken,
+}
+
+impl Inner {
+    async fn serve(self: Arc<Self>) {
+        tracing::info!(
+            task_queue = self.task_queue,
+            identity = self.claimant.identity,
+            workflows = self.registry.workflows.len(),
+            activities = self.registry.activities.len(),
+            "worker started"
+        );
+        let sticky_queue = drive::start_polling(&self);
+        self.shutdown.cancelled().await;
+        self.polls.close();
+        self.polls.wait().await;
+        if let Some(sticky_queue) = sticky_queue {
+            // With nobody listening, the engine gives the cached runs' tasks to other workers at once.
+            sticky_queue.close();
+        }
+        self.work.close();
+        let graceful = self.options.graceful_shutdown;
+        if tokio::time::timeout(graceful, self.work.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                task_queue = self.task_queue,
+                running = self.work.len(),
+                "worker gives up work that does not end"
+            );
+            self.force.cancel();
+            // The last answers tell the engine to try elsewhere; without them it finds out by a time-out.
+            let _ = tokio::time::timeout(LAST_ANSWERS_MAX, self.work.wait()).await;
+        }
+        tracing::info!(task_queue = self.task_queue, "worker stopped");
+    }
+
+    fn is_shutting_down(&self) -> bool {
+        self.shutdown.is_cancelled()
+    }
+}

@@ -1,0 +1,231 @@
+//! Calling an activity from a workflow.
+
+use std::collections::BTreeMap;
+use std::future::{Future, IntoFuture};
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use fermata_proto::command::ScheduleActivityTaskCommandAttributes;
+use fermata_proto::common::{ActivityType, Header, Payload, Payloads, RetryPolicy};
+use fermata_proto::enums::TaskQueueKind;
+use fermata_proto::taskqueue::TaskQueue;
+use futures::future::FusedFuture;
+use serde::de::DeserializeOwned;
+
+use super::context::WorkflowContext;
+use crate::error::{WorkflowError, WorkflowResult};
+use crate::machine::{ActivityCancellation, Outcome, Step};
+use crate::payload::{PayloadError, from_payloads};
+
+/// An activity about to be scheduled: set options, then await it, or [`Self::start`] it and await it later.
+#[must_use = "an activity is scheduled when it is awaited or started"]
+pub struct ActivityCall<R> {
+    ctx: WorkflowContext,
+    attributes: ScheduleActivityTaskCommandAttributes,
+    cancellation: ActivityCancellation,
+    error: Option<WorkflowError>,
+    result: PhantomData<fn() -> R>,
+}
+
+impl<R: DeserializeOwned + 'static> ActivityCall<R> {
+    pub(super) fn new(
+        ctx: WorkflowContext,
+        activity_type: &str,
+        input: Result<Option<Payloads>, PayloadError>,
+    ) -> Self {
+        let (input, error) = match input {
+            Ok(input) => (input, None),
+            Err(error) => (None, Some(WorkflowError::task_failed_by(&error))),
+        };
+        let attributes = ScheduleActivityTaskCommandAttributes {
+            activity_type: Some(ActivityType {
+                name: activity_type.to_owned(),
+            }),
+            input,
+            ..ScheduleActivityTaskCommandAttributes::default()
+        };
+        Self {
+            ctx,
+            attributes,
+            cancellation: ActivityCancellation::default(),
+            error,
+            result: PhantomData,
+        }
+    }
+
+    /// The task queue of the workers that host it; by default the workflow's.
+    pub fn queue(mut self, task_queue: impl Into<String>) -> Self {
+        self.attributes.task_queue = Some(queue(task_queue.into()));
+        self
+    }
+
+    /// How long one attempt may take.
+    pub fn start_to_close(mut self, timeout: Duration) -> Self {
+        self.attributes.start_to_close_timeout = Some(timeout);
+        self
+    }
+
+    /// How long it may take in all, with waiting and retries.
+    pub fn schedule_to_close(mut self, timeout: Duration) -> Self {
+        self.attributes.schedule_to_close_timeout = Some(timeout);
+        self
+    }
+
+    /// How long it may wait for a worker.
+    pub fn schedule_to_start(mut self, timeout: Duration) -> Self {
+        self.attributes.schedule_to_start_timeout = Some(timeout);
+        self
+    }
+
+    /// How long an attempt may go without a heartbeat.
+    pub fn heartbeat(mut self, timeout: Duration) -> Self {
+        self.attributes.heartbeat_timeout = Some(timeout);
+        self
+    }
+
+    /// How failed attempts are repeated; by default after 1 s, 2 s, 4 s and so on up to 100 s, without end.
+    pub fn retry(mut self, policy: RetryPolicy) -> Self {
+        self.attributes.retry_policy = Some(policy);
+        self
+    }
+
+    /// At most this many attempts, the first included; 0 for no bound.
+    pub fn attempts_max(mut self, attempts: i32) -> Self {
+        self.attributes
+            .retry_policy
+            .get_or_insert_default()
+            .maximum_attempts = attempts;
+        self
+    }
+
+    pub fn on_cancel(mut self, cancellation: ActivityCancellation) -> Self {
+        self.cancellation = cancellation;
+        self
+    }
+
+    pub fn headers(mut self, headers: BTreeMap<String, Payload>) -> Self {
+        self.attributes.header = Some(Header { fields: headers });
+        self
+    }
+
+    /// An id of its own choice, unique among the run's open activities; by default a number.
+    pub fn id(mut self, activity_id: impl Into<String>) -> Self {
+        self.attributes.activity_id = activity_id.into();
+        self
+    }
+
+    /// Schedules it with the workflow task that is worked on.
+    pub fn start(self) -> ActivityFuture<R> {
+        let Self {
+            ctx,
+            mut attributes,
+            error,
+            ..
+        } = self;
+        if let Some(error) = error {
+            return ActivityFuture::ended(error);
+        }
+        if ctx.is_cancelled_for_steps() {
+            return ActivityFuture::ended(WorkflowError::cancelled("the workflow is cancelled"));
+        }
+        let is_bounded = |timeout: Option<Duration>| timeout.is_some_and(|t| !t.is_zero());
+        if !is_bounded(attributes.start_to_close_timeout)
+            && !is_bounded(attributes.schedule_to_close_timeout)
+        {
+            let activity_type = attributes.activity_type.unwrap_or_default().name;
+            return ActivityFuture::ended(WorkflowError::task_failed(format!(
+                "schedule activity {activity_type}: set start_to_close or schedule_to_close"
+            )));
+        }
+        let own_queue = || queue(ctx.info().task_queue.clone());
+        attributes.task_queue.get_or_insert_with(own_queue);
+        let sequence =
+            ctx.shared
+                .state()
+                .schedule_activity(attributes, self.cancellation, ctx.is_shielded);
+        ActivityFuture {
+            state: FutureState::Waiting(Step::new(ctx.shared, sequence)),
+            result: PhantomData,
+        }
+    }
+}
+
+pub(super) fn queue(name: String) -> TaskQueue {
+    TaskQueue {
+        name,
+        kind: TaskQueueKind::Normal,
+        ..TaskQueue::default()
+    }
+}
+
+impl<R: DeserializeOwned + 'static> IntoFuture for ActivityCall<R> {
+    type Output = WorkflowResult<R>;
+    type IntoFuture = ActivityFuture<R>;
+
+    fn into_future(self) -> ActivityFuture<R> {
+        self.start()
+    }
+}
+
+enum FutureState {
+    Waiting(Step),
+    /// Never scheduled.
+    Ended(Option<WorkflowError>),
+}
+
+/// A scheduled activity. Dropping it leaves the activity running.
+pub struct ActivityFuture<R> {
+    state: FutureState,
+    result: PhantomData<fn() -> R>,
+}
+
+impl<R> ActivityFuture<R> {
+    fn ended(error: WorkflowError) -> Self {
+        Self {
+            state: FutureState::Ended(Some(error)),
+            result: PhantomData,
+        }
+    }
+
+    /// Cancels it as its [`ActivityCancellation`] says; what comes of it is what the future gives.
+    pub fn cancel(&self) {
+        if let FutureState::Waiting(step) = &self.state {
+            step.shared().state().cancel_activity(step.sequence());
+        }
+    }
+}
+
+impl<R: DeserializeOwned + 'static> Future for ActivityFuture<R> {
+    type Output = WorkflowResult<R>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<WorkflowResult<R>> {
+        match &mut self.state {
+            FutureState::Waiting(step) => Pin::new(step).poll(cx).map(result_of),
+            FutureState::Ended(error) => Poll::Ready(Err(error
+                .take()
+                .unwrap_or_else(|| WorkflowError::task_failed("an activity was awaited twice")))),
+        }
+    }
+}
+
+impl<R: DeserializeOwned + 'static> FusedFuture for ActivityFuture<R> {
+    fn is_terminated(&self) -> bool {
+        match &self.state {
+            FutureState::Waiting(step) => step.is_done(),
+            FutureState::Ended(error) => error.is_none(),
+        }
+    }
+}
+
+/// What code gets from a step's outcome.
+pub(super) fn result_of<R: DeserializeOwned + 'static>(outcome: Outcome) -> WorkflowResult<R> {
+    match outcome {
+        Outcome::Done(payloads) => {
+            from_payloads(payloads.as_ref()).map_err(|error| WorkflowError::task_failed_by(&error))
+        }
+        Outcome::Failed(failure) => Err(WorkflowError::Failed(failure)),
+        Outcome::Cancelled(failure) => Err(WorkflowError::Cancelled(failure)),
+    }
+}
