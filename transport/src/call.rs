@@ -11,8 +11,10 @@ use tokio::time::Instant;
 
 use crate::connect::Transport;
 
-/// An owner that says nothing for so long is thought dead; the request goes out again.
-const TRY_TIMEOUT: Duration = Duration::from_secs(5);
+/// An owner that says nothing for so long is thought dead; the request goes out again. Each try waits longer, so that an owner
+/// that is only slow is not buried under repeats.
+const TRY_TIMEOUT_FIRST: Duration = Duration::from_secs(1);
+const TRY_TIMEOUT_MAX: Duration = Duration::from_secs(5);
 /// On top of what a waiting request asks for, so that the owner's answer comes before the time-out.
 const WAIT_MARGIN: Duration = Duration::from_millis(500);
 const BACKOFF_FIRST: Duration = Duration::from_millis(10);
@@ -47,13 +49,14 @@ impl Transport {
             request,
         };
         let mut backoff = BACKOFF_FIRST;
+        let mut try_timeout = TRY_TIMEOUT_FIRST;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             call.wait_ms = u32::try_from(left.as_millis()).unwrap_or(u32::MAX);
             let timeout = if waits {
                 left + WAIT_MARGIN
             } else {
-                left.min(TRY_TIMEOUT)
+                left.min(try_timeout)
             };
             let why = match self.call_once(&subject, &call, timeout).await {
                 Ok(Err(rejection)) if rejection.kind == RejectionKind::NotOwner => {
@@ -79,6 +82,7 @@ impl Transport {
             }
             tokio::time::sleep(backoff.mul_f64(0.5 + fastrand::f64())).await;
             backoff = (backoff * 2).min(BACKOFF_MAX);
+            try_timeout = (try_timeout * 2).min(TRY_TIMEOUT_MAX);
         }
     }
 
