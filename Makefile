@@ -1,7 +1,7 @@
 # make demo: everything from nothing: builds, starts Fermata and its workers, breaks things, shows the result, stops.
 # make test: everything CI runs.
 
-.PHONY: demo test check build unit wire wire-replicas bench bench-peers
+.PHONY: demo test check build unit wire wire-replicas sim bench bench-peers
 export CARGO_TERM_COLOR ?= never
 
 demo: build
@@ -25,6 +25,11 @@ wire-replicas: build
 	tests/wire/play --replicas 3
 
 test: check unit wire wire-replicas
+
+# A thousand seeds of the simulation; make test plays a hundred. SEED=7 make sim plays one.
+SEEDS ?= 1000
+sim:
+	SEEDS=$(SEEDS) cargo test -p fermata-engine --test simulation -- --nocapture
 
 # Measures this machine; results in target/bench/results.jsonl. Arguments by BENCH, such as BENCH="ten_step --rounds 1".
 bench:

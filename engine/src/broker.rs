@@ -21,6 +21,9 @@ use serde::{Deserialize, Serialize};
 /// Largest number of records in one atomic write of state (NATS ADR-50 allows 1,000 messages in a batch).
 pub const STATE_BATCH_MAX: usize = 1_000;
 
+/// More appends than one owner may have under way in one partition. Persisted, in effect: a new owner fences off as many.
+pub const APPENDS_IN_FLIGHT_MAX: usize = 16;
+
 /// How long the broker remembers the message ids of tasks. Each costs it some 250 bytes: at 10,000 tasks a second two minutes
 /// of them, NATS' default, would be 300 MB.
 pub const TASK_DUPLICATE_WINDOW: Duration = Duration::from_secs(20);
@@ -146,6 +149,17 @@ pub trait Broker: Send + Sync + 'static {
         expected_last: StreamSequence,
         record: Bytes,
     ) -> Acknowledged;
+
+    /// Appends `record` as [`APPENDS_IN_FLIGHT_MAX`] copies, all or nothing, and gives the sequence of the last.
+    ///
+    /// One record would not do: appends are pipelined, and the second that an older owner has under way expects the very
+    /// sequence that one record takes. Behind so many, none of them finds what it expects.
+    async fn fence_log(
+        &self,
+        partition: Partition,
+        expected_last: StreamSequence,
+        record: Bytes,
+    ) -> Result<StreamSequence, AppendError>;
 
     /// The last sequence of the log, 0 for an empty one that never held a record; a purge does not lower it.
     async fn log_last(&self, partition: Partition) -> Result<StreamSequence, BrokerError>;

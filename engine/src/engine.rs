@@ -30,6 +30,7 @@ pub struct EngineOptions {
     pub cache_bytes_max: usize,
     /// Between the end of a checkpoint and the next one.
     pub checkpoint_interval: Duration,
+    /// Less than [`crate::broker::APPENDS_IN_FLIGHT_MAX`].
     pub appends_in_flight_max: usize,
     pub requests_queued_max: usize,
     pub limits: Limits,

@@ -19,7 +19,8 @@ pub enum LogRecord {
     Commit(Commit),
 }
 
-/// A new owner: from here on every append of an older one fails.
+/// A new owner: from here on every append of an older one fails. It stands in the log several times, see
+/// [`crate::broker::Broker::fence_log`].
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Takeover {

@@ -138,12 +138,33 @@ pub(crate) fn terminate<'a>(
     Some(terminated)
 }
 
+/// Whether `run` belongs to the chain of runs that the same command of the same parent has begun.
+fn is_child_of(run: &Run, child: &StartChildWorkflow) -> bool {
+    let (started, parent) = (&run.started, &child.parent);
+    started.parent_initiated_event_id == parent.initiated_event_id
+        && started.parent_workflow_namespace_id == parent.namespace_id.0
+        && started
+            .parent_workflow_execution
+            .as_ref()
+            .is_some_and(|execution| execution.run_id == parent.run_id)
+}
+
 pub(crate) fn on_start_child(
     view: &View<'_>,
     child: &StartChildWorkflow,
     ctx: &Context<'_>,
 ) -> Result<Decision, Rejection> {
     let request = &child.start;
+    // A repeat, whose first answer was lost, may find a later run of the child's chain: that run does not know the request's id,
+    // but it has the same parent.
+    if let Some(current) = view.current.filter(|current| is_child_of(current, child)) {
+        let mut response = response(current, true, ctx);
+        response
+            .run_id
+            .clone_from(&current.started.first_execution_run_id);
+        let reply = Reply::Response(Response::StartWorkflowExecution(Box::new(response)));
+        return Ok(Decision::reply(reply));
+    }
     match admit(view, request, ctx)? {
         Admission::Existing { run, started } => existing(run, started, request, ctx),
         Admission::New { terminated } => {

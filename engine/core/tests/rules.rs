@@ -64,6 +64,66 @@ fn the_parent_of_a_deleted_child_hears_of_its_end() {
     );
 }
 
+/// Its first answer was lost, and the child has gone on to its next run, or has ended, when the parent asks again.
+#[test]
+fn a_repeated_start_of_a_child_finds_the_chain_that_it_began() {
+    let mut world = World::new(1);
+    let parent = world.start("parent", |_| {}).unwrap();
+    let task = world.poll().unwrap();
+    world.complete_task(&task, vec![child("child")]).unwrap();
+    let current_child = |world: &World| {
+        let mut current = world.current.iter();
+        current
+            .find(|((_, id), _)| id == "child")
+            .unwrap()
+            .1
+            .clone()
+    };
+    let first_run = current_child(&world);
+    let started = world.runs[&first_run].started.clone();
+    let repeat = StartChildWorkflow {
+        start: StartWorkflowExecutionRequest {
+            workflow_id: "child".to_owned(),
+            workflow_type: started.workflow_type.clone(),
+            task_queue: started.task_queue.clone(),
+            request_id: format!("{parent}:5:0"),
+            ..StartWorkflowExecutionRequest::default()
+        },
+        parent: ExternalSender {
+            namespace_id: started.parent_workflow_namespace_id.as_str().into(),
+            namespace: started.parent_workflow_namespace.clone(),
+            workflow_id: "parent".to_owned(),
+            run_id: parent,
+            initiated_event_id: started.parent_initiated_event_id,
+            child_workflow_only: false,
+        },
+        ..StartChildWorkflow::default()
+    };
+    let next_run = Command::new(ContinueAsNewWorkflowExecutionCommandAttributes::default());
+    for command in [next_run, done(None)] {
+        // A run that continues at once is held back a little.
+        world.pass(2.0);
+        // The child's task, not the parent's.
+        let task = loop {
+            let task = world.poll().unwrap();
+            if task.workflow_execution.as_ref().unwrap().workflow_id == "child" {
+                break task;
+            }
+        };
+        world.complete_task(&task, vec![command]).unwrap();
+        let request = Request::StartChildWorkflow(Box::new(repeat.clone()));
+        let last_run = current_child(&world);
+        let Ok(Reply::Response(Response::StartWorkflowExecution(response))) =
+            world.ask_owner("child", request)
+        else {
+            panic!("a repeated start of a child is refused");
+        };
+        assert_eq!(response.run_id, first_run);
+        assert_eq!(current_child(&world), last_run, "nothing was begun");
+        assert_ne!(last_run, first_run);
+    }
+}
+
 #[test]
 fn a_deleted_workflow_id_is_free_whatever_the_policy() {
     let mut world = World::new(1);

@@ -7,10 +7,14 @@ use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::Client;
+use async_nats::header::{
+    NATS_BATCH_COMMIT, NATS_BATCH_COMMIT_FINAL, NATS_BATCH_ID, NATS_BATCH_SEQUENCE,
+    NATS_EXPECTED_LAST_SEQUENCE,
+};
 use async_nats::jetstream::context::{ContextBuilder, PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::{Context, ErrorCode};
+use async_nats::{Client, HeaderMap};
 use bytes::Bytes;
 use fermata_proto::ids::{Partition, StreamSequence};
 use fermata_proto::subjects;
@@ -18,7 +22,7 @@ use futures::future::FutureExt;
 use futures::stream::{self, StreamExt};
 
 use super::{ACKNOWLEDGEMENT_MAX, Shared};
-use crate::broker::{Acknowledged, AppendError, BrokerError, LogEntry};
+use crate::broker::{APPENDS_IN_FLIGHT_MAX, Acknowledged, AppendError, BrokerError, LogEntry};
 
 /// Acknowledgements due at once, over all partitions. Owners keep to a few for each.
 const APPENDS_MAX: usize = 8_192;
@@ -68,20 +72,70 @@ impl Shared {
                     shared.note_storage(None);
                     Ok(StreamSequence(acknowledged.sequence))
                 }
-                Err(error) => Err(match Failure::of(&error) {
-                    Failure::Conflict => AppendError::Conflict {
-                        partition,
-                        expected,
-                    },
-                    Failure::Refused(reason) => {
-                        shared.note_storage(Some(&reason));
-                        AppendError::Refused { partition, reason }
-                    }
-                    Failure::Ambiguous(reason) => AppendError::Ambiguous { partition, reason },
-                }),
+                Err(error) => Err(shared.append_error(partition, expected, &error)),
             }
         }
         .boxed()
+    }
+
+    /// One atomic batch (NATS ADR-50): the expectation stands on its first message and holds for all.
+    pub(super) async fn fence_log(
+        &self,
+        partition: Partition,
+        expected: StreamSequence,
+        record: Bytes,
+    ) -> Result<StreamSequence, AppendError> {
+        // As in `append`.
+        if !self.is_connected() {
+            let reason = "not connected to NATS".to_owned();
+            return Err(AppendError::Refused { partition, reason });
+        }
+        let ambiguous = |reason: String| AppendError::Ambiguous { partition, reason };
+        let subject = subjects::log(partition);
+        let batch_id = uuid::Uuid::new_v4().simple().to_string();
+        for number in 1..APPENDS_IN_FLIGHT_MAX {
+            let mut headers = batch_headers(&batch_id, number);
+            if number == 1 {
+                headers.insert(NATS_EXPECTED_LAST_SEQUENCE, expected.0.to_string());
+            }
+            self.bulk
+                .publish_with_headers(subject.clone(), headers, record.clone())
+                .await
+                .map_err(|error| ambiguous(error.to_string()))?;
+        }
+        let mut headers = batch_headers(&batch_id, APPENDS_IN_FLIGHT_MAX);
+        headers.insert(NATS_BATCH_COMMIT, NATS_BATCH_COMMIT_FINAL);
+        let message = PublishMessage::build().payload(record).headers(headers);
+        let acknowledged = match self.bulk_api.send_publish(subject, message).await {
+            Ok(sent) => sent.await,
+            Err(error) => Err(error),
+        };
+        match acknowledged {
+            Ok(acknowledged) => {
+                self.note_storage(None);
+                Ok(StreamSequence(acknowledged.sequence))
+            }
+            Err(error) => Err(self.append_error(partition, expected, &error)),
+        }
+    }
+
+    fn append_error(
+        &self,
+        partition: Partition,
+        expected: StreamSequence,
+        error: &PublishError,
+    ) -> AppendError {
+        match Failure::of(error) {
+            Failure::Conflict => AppendError::Conflict {
+                partition,
+                expected,
+            },
+            Failure::Refused(reason) => {
+                self.note_storage(Some(&reason));
+                AppendError::Refused { partition, reason }
+            }
+            Failure::Ambiguous(reason) => AppendError::Ambiguous { partition, reason },
+        }
     }
 
     pub(super) async fn log_last(
@@ -150,6 +204,13 @@ impl Shared {
             .map(drop)
             .map_err(|error| BrokerError::new(attempted(), error))
     }
+}
+
+fn batch_headers(batch_id: &str, number: usize) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(NATS_BATCH_ID, batch_id);
+    headers.insert(NATS_BATCH_SEQUENCE, number.to_string());
+    headers
 }
 
 /// What a failed publish tells of the message.

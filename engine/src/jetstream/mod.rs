@@ -37,8 +37,8 @@ use tokio_util::task::AbortOnDropHandle;
 pub use connect::{ConnectError, MAX_PAYLOAD_BYTES_MIN, NatsOptions};
 
 use crate::broker::{
-    Acknowledged, Broker, BrokerError, ClusterRecord, Incoming, LogEntry, Member, StateWrite,
-    Watched,
+    Acknowledged, AppendError, Broker, BrokerError, ClusterRecord, Incoming, LogEntry, Member,
+    StateWrite, Watched,
 };
 
 /// How long an acknowledgement is waited for.
@@ -147,6 +147,17 @@ impl Broker for JetStream {
         record: Bytes,
     ) -> Acknowledged {
         self.shared.append(partition, expected_last, record).await
+    }
+
+    async fn fence_log(
+        &self,
+        partition: Partition,
+        expected_last: StreamSequence,
+        record: Bytes,
+    ) -> Result<StreamSequence, AppendError> {
+        self.shared
+            .fence_log(partition, expected_last, record)
+            .await
     }
 
     async fn log_last(&self, partition: Partition) -> Result<StreamSequence, BrokerError> {

@@ -75,6 +75,7 @@ fn log(partition: Partition, replicas: usize) -> Config {
         name: subjects::log_stream(partition),
         subjects: vec![subjects::log(partition)],
         storage: StorageType::File,
+        allow_atomic_publish: true,
         allow_direct: true,
         num_replicas: replicas,
         ..Config::default()

@@ -60,7 +60,11 @@ impl Owner {
             // The verdicts of those behind the lost one are no news: the log itself tells.
             while self.acknowledgements.next().await.is_some() {}
             match self.read_tail().await {
-                Ok(records) => {
+                Ok(None) => {
+                    let reason = "another owner has purged the log behind the last commit known";
+                    return Err(Exit::Lost(reason.to_owned()));
+                }
+                Ok(Some(records)) => {
                     for (sequence, record) in records {
                         self.on_found(sequence, &record).await?;
                     }
@@ -92,17 +96,20 @@ impl Owner {
         )))
     }
 
-    /// Everything behind the last acknowledged record.
-    async fn read_tail(&mut self) -> Result<Vec<(StreamSequence, Bytes)>, BrokerError> {
+    /// Everything behind the last acknowledged record. Nothing stands for a log that the next owner has purged already:
+    /// only it removes records that this one does not know of.
+    async fn read_tail(&mut self) -> Result<Option<Vec<(StreamSequence, Bytes)>>, BrokerError> {
         let broker = self.shared.broker.clone();
+        let last = broker.log_last(self.partition).await?;
         let mut from = self.durable.next();
         let mut records = Vec::new();
         loop {
             let page = broker.read_log(self.partition, from).await?;
-            let Some(last) = page.last() else {
-                return Ok(records);
+            let Some(end) = page.last() else {
+                let is_purged = records.is_empty() && last > self.durable;
+                return Ok((!is_purged).then_some(records));
             };
-            from = last.sequence.next();
+            from = end.sequence.next();
             records.extend(page.into_iter().map(|entry| (entry.sequence, entry.record)));
         }
     }

@@ -128,6 +128,12 @@ impl Owner {
 
     fn begin_checkpoint(&mut self) {
         let snapshot = self.snapshot();
+        for dirty in snapshot.runs.iter().filter(|dirty| goes_on(&dirty.run)) {
+            // From now on: a write whose answer is lost may have taken place.
+            if let Some(loaded) = self.state.runs.get_mut(&dirty.run_id) {
+                loaded.is_stored = true;
+            }
+        }
         let shared = self.shared.clone();
         let log_bytes = self.checkpoints.log_bytes;
         self.checkpoints.under_way.spawn(async move {

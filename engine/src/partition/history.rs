@@ -90,9 +90,10 @@ impl History {
         });
     }
 
-    /// Bytes in memory.
-    pub fn bytes(&self) -> usize {
-        self.bytes
+    /// Estimated bytes in memory: an event takes the room of the largest kind, and what its MessagePack holds besides.
+    pub fn memory_bytes(&self) -> usize {
+        let events: usize = self.open.iter().map(|batch| batch.events.len()).sum();
+        events * size_of::<HistoryEvent>() + self.bytes
     }
 
     pub fn sealed(&self) -> u32 {

@@ -42,7 +42,8 @@ pub async fn open(
     shared: Arc<Shared>,
     partition: Partition,
 ) -> Result<mpsc::Receiver<Queued>, BrokerError> {
-    let mut requests = shared.broker.serve(partition).await?;
+    // Fused: it is asked again after its end until the next subscription begins.
+    let mut requests = shared.broker.serve(partition).await?.fuse();
     let (tx, rx) = mpsc::channel(shared.options.requests_queued_max.max(1));
     tokio::spawn(async move {
         loop {
@@ -63,7 +64,7 @@ pub async fn open(
                 () = tokio::time::sleep(SERVE_AGAIN) => {}
             }
             if let Ok(again) = shared.broker.serve(partition).await {
-                requests = again;
+                requests = again.fuse();
             }
         }
     });

@@ -100,12 +100,18 @@ pub async fn load_run(
     partition: Partition,
     run_id: &RunId,
 ) -> Result<Option<StoredRun>, LoadError> {
+    // Both, and the closed one wins: the open one may be back from the dead, see `is_superseded`.
     let open = subjects::run(partition, run_id);
-    let mut found = load_record::<RunRecord>(broker, partition, open).await?;
-    if found.is_none() {
-        let closed = subjects::closed_run(partition, run_id);
-        found = load_record(broker, partition, closed).await?;
-    }
+    let closed = subjects::closed_run(partition, run_id);
+    let (open, closed) = futures::future::join(
+        load_record::<RunRecord>(broker, partition, open),
+        load_record(broker, partition, closed),
+    )
+    .await;
+    let found = match closed? {
+        Some(closed) => Some(closed),
+        None => open?,
+    };
     let Some((record, bytes)) = found else {
         return Ok(None);
     };
@@ -115,6 +121,30 @@ pub async fn load_run(
         open_chunk,
         bytes,
     }))
+}
+
+/// Whether the record of an open run that the log does not touch is of a time gone by.
+///
+/// A broker that was killed may bring a record back that a later one under its subject had replaced and that was deleted
+/// then: it replays its files, in which the replacement was removed for good but the replaced record was not (seen with
+/// nats-server 2.15.1). An open run is its workflow's current one, by a record written with it and never deleted before it.
+pub async fn is_superseded(
+    broker: &dyn Broker,
+    partition: Partition,
+    run: &Run,
+) -> Result<bool, BrokerError> {
+    // A closed run is kept there for what it has yet to send, which harms nobody twice.
+    if !run.is_open() {
+        return Ok(false);
+    }
+    let key = WorkflowKey::of(&run.namespace_id, &run.workflow_id);
+    match load_current(broker, partition, key).await {
+        Ok(Some(current)) => Ok(current.run_id != run.run_id || !current.is_open),
+        Ok(None) => Ok(true),
+        Err(LoadError::Broker(error)) => Err(error),
+        // Whoever asks for the workflow hears of the damage.
+        Err(LoadError::Damaged { .. }) => Ok(false),
+    }
 }
 
 /// The chunk of a run's history that may still grow.

@@ -18,6 +18,7 @@ mod address;
 mod append;
 mod checkpoint;
 mod commit;
+mod confirm;
 mod deadlines;
 mod history;
 mod intake;

@@ -26,15 +26,16 @@ use tracing::error;
 
 use super::checkpoint::Checkpoints;
 use super::commit::{Group, InFlight, Released};
+use super::confirm::Confirmations;
 use super::intake::Queued;
 use super::load::LoadDone;
 use super::outbox::Outbox;
-use super::release::{self, Asker, Dispatch};
+use super::release::{self, Answering, Asker, Dispatch};
 use super::state::State;
 use super::takeover::Taken;
 use super::waiting::Waiting;
 use super::work::{Work, dispatch};
-use crate::broker::{Acknowledged, Broker, BrokerError};
+use crate::broker::{APPENDS_IN_FLIGHT_MAX, Acknowledged, Broker, BrokerError};
 use crate::engine::Shared;
 use crate::namespaces::Namespaces;
 
@@ -83,6 +84,7 @@ pub struct Owner {
     pub(super) load_permits: Arc<Semaphore>,
     pub(super) parked: usize,
     pub(super) checkpoints: Checkpoints,
+    pub(super) confirmations: Confirmations,
     /// Counts the times that all tasks were dispatched again.
     pub(super) rounds: u64,
     released: mpsc::Sender<Released>,
@@ -168,6 +170,7 @@ impl Owner {
         let namespaces = shared.namespaces.borrow().clone();
         Self {
             checkpoints: Checkpoints::new(taken.applied, taken.log_bytes),
+            confirmations: Confirmations::default(),
             shared,
             partition,
             epoch: taken.epoch,
@@ -222,6 +225,7 @@ impl Owner {
             .flat_map(|released| released.answers)
             .map(|(asker, _)| asker)
             .collect();
+        askers.extend(self.confirmations.take_askers());
         askers.extend(self.waiting.take_queries());
         askers.extend(self.state.take_askers());
         for asker in askers {
@@ -248,6 +252,7 @@ impl Owner {
                     return self.hand_over().await;
                 }
                 Some(result) = self.acknowledgements.next() => self.on_append_result(result, stop).await?,
+                result = self.confirmations.next() => self.on_confirmation(result).await?,
                 Some(done) = self.checkpoints.next() => self.on_checkpoint(done)?,
                 Some(Ok(aside)) = self.aside.join_next() => {
                     if let Aside::Presence(keys) = aside {
@@ -300,9 +305,15 @@ impl Owner {
         }
     }
 
+    /// Always fewer than the next owner fences off: then the log's last sequence tells of a fence.
+    fn appends_in_flight_max(&self) -> usize {
+        let wanted = self.shared.options.appends_in_flight_max;
+        wanted.clamp(1, APPENDS_IN_FLIGHT_MAX - 1)
+    }
+
     /// Whether another commit may be begun.
     fn accepts(&self) -> bool {
-        self.in_flight.len() < self.shared.options.appends_in_flight_max.max(1)
+        self.in_flight.len() < self.appends_in_flight_max()
             && self.checkpoints.log_bytes() < LOG_BYTES_MAX
     }
 
@@ -344,11 +355,14 @@ impl Owner {
         let group = std::mem::take(&mut self.group);
         if group.changes() {
             self.append(group).await;
-        } else if let Some(last) = self.in_flight.back_mut() {
-            // It may tell of what is not durable yet.
-            last.released.extend(group.released);
         } else {
-            self.release(group.released).await;
+            let mut released = group.released;
+            self.confirm(std::mem::take(&mut released.answers));
+            match self.in_flight.back_mut() {
+                // They may tell of what is not durable yet.
+                Some(last) => last.released.extend(released),
+                None => self.release(released).await,
+            }
         }
     }
 
@@ -413,6 +427,14 @@ impl Owner {
         }
         self.release(released).await;
         Ok(())
+    }
+
+    pub(super) async fn release_answers(&mut self, answers: Vec<(Asker, Answering)>) {
+        self.release(Released {
+            answers,
+            ..Released::default()
+        })
+        .await;
     }
 
     async fn release(&mut self, mut released: Released) {

@@ -29,10 +29,10 @@ use crate::record::Deletion;
 
 pub type RunId = Arc<str>;
 
-/// How much larger a run is in memory than in MessagePack, roughly.
+/// How much larger a run's state is in memory than in MessagePack, roughly.
 const MEMORY_FACTOR: usize = 2;
-/// What a run costs besides its state.
-const RUN_OVERHEAD_BYTES: usize = 1_024;
+/// What a run costs besides: itself, its first event's attributes once more, a workflow task, maps and their keys.
+const RUN_OVERHEAD_BYTES: usize = 4_096;
 
 /// A run in memory.
 pub struct Loaded {
@@ -52,7 +52,7 @@ pub struct Loaded {
     pub current_at: StreamSequence,
     pub current_stored_at: StreamSequence,
     pub deadline: Option<Timestamp>,
-    /// The state store holds a record of it as a run that goes on.
+    /// The state store may hold a record of it as a run that goes on.
     pub is_stored: bool,
     state_bytes: usize,
     counted_bytes: usize,
@@ -158,8 +158,9 @@ impl State {
         let Some(loaded) = self.runs.get_mut(run_id) else {
             return;
         };
-        let now =
-            RUN_OVERHEAD_BYTES + MEMORY_FACTOR * (loaded.state_bytes + loaded.history.bytes());
+        let now = RUN_OVERHEAD_BYTES
+            + MEMORY_FACTOR * loaded.state_bytes
+            + loaded.history.memory_bytes();
         self.bytes = self.bytes - loaded.counted_bytes + now;
         loaded.counted_bytes = now;
     }

@@ -1,7 +1,8 @@
 //! Becoming the owner of a partition: the fence, then the state behind it.
 //!
-//! 1. The log's last epoch is found, and a `Takeover` with the next one is appended behind the last record. From then on
-//!    every append of an older owner fails, so that the log is ours to read.
+//! 1. The log's last epoch is found, and a `Takeover` with the next one is appended behind the last record, as often as an
+//!    owner may have appends under way ([`Broker::fence_log`]). From then on every append of an older owner fails, so that
+//!    the log is ours to read.
 //! 2. The open runs' records give the next deadlines, the tasks to dispatch again and the outbox entries to send.
 //! 3. The log behind the checkpoint is replayed onto the runs that it touches; these are loaded, the others come when asked for.
 //!
@@ -12,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use fermata_core::{Change, Run, Transition};
 use fermata_proto::codec::{self, CodecError};
 use fermata_proto::event::HistoryEvent;
@@ -24,7 +26,7 @@ use tracing::{error, info};
 use super::address::WorkflowKey;
 use super::commit::Delivery;
 use super::history::History;
-use super::load::{LoadError, load_current, load_open_chunk, load_run};
+use super::load::{LoadError, is_superseded, load_current, load_open_chunk, load_run};
 use super::release::{Dispatch, dispatch_one};
 use super::state::{Idle, Loaded, RunId, State};
 use super::work::dispatch;
@@ -132,21 +134,24 @@ struct Fence {
 async fn fence(shared: &Shared, partition: Partition) -> Result<Fence, TakeoverError> {
     let broker = &*shared.broker;
     for _ in 0..FENCE_TRIES {
+        let mut last = broker.log_last(partition).await?;
+        let tail = match last {
+            StreamSequence(0) => Vec::new(),
+            _ => broker.read_log(partition, last).await?,
+        };
+        // The last record tells the epoch. If a checkpoint has purged it, the checkpoint does: it is read after the log, since
+        // an owner that lives may store it and purge in between.
         let checkpoint = load_checkpoint(broker, partition).await?;
         let (mut epoch, mut time) = (checkpoint.epoch, checkpoint.time);
-        let mut last = broker.log_last(partition).await?;
-        // The last record tells the epoch; if a checkpoint has purged it, the checkpoint does.
-        if last > StreamSequence(0) {
-            for entry in broker.read_log(partition, last).await? {
-                let record = decode(&entry)?;
-                let (record_epoch, record_time) = match &record {
-                    LogRecord::Takeover(takeover) => (takeover.epoch, takeover.time),
-                    LogRecord::Commit(commit) => (commit.epoch, commit.time),
-                };
-                epoch = epoch.max(record_epoch);
-                time = time.max(record_time);
-                last = last.max(entry.sequence);
-            }
+        for entry in tail {
+            let record = decode(&entry)?;
+            let (record_epoch, record_time) = match &record {
+                LogRecord::Takeover(takeover) => (takeover.epoch, takeover.time),
+                LogRecord::Commit(commit) => (commit.epoch, commit.time),
+            };
+            epoch = epoch.max(record_epoch);
+            time = time.max(record_time);
+            last = last.max(entry.sequence);
         }
         let takeover = Takeover {
             owner: shared.options.id.clone(),
@@ -154,7 +159,7 @@ async fn fence(shared: &Shared, partition: Partition) -> Result<Fence, TakeoverE
             time: time.max(shared.clock.now()),
         };
         let record = codec::encode(&LogRecord::Takeover(takeover));
-        let appended = broker.append(partition, last, record.clone()).await.await;
+        let appended = broker.fence_log(partition, last, record.clone()).await;
         match appended {
             Ok(sequence) => {
                 return Ok(Fence {
@@ -166,12 +171,12 @@ async fn fence(shared: &Shared, partition: Partition) -> Result<Fence, TakeoverE
             Err(AppendError::Conflict { .. }) => {}
             Err(AppendError::Ambiguous { .. }) => {
                 let tail = broker.read_log(partition, last.next()).await?;
-                if let [entry] = &tail[..]
-                    && entry.record == record
+                if let Some(end) = tail.last()
+                    && tail.iter().all(|entry| entry.record == record)
                 {
                     return Ok(Fence {
                         epoch: epoch + 1,
-                        sequence: entry.sequence,
+                        sequence: end.sequence,
                     });
                 }
             }
@@ -324,21 +329,22 @@ impl Taking {
 
     async fn scan_open_runs(&mut self) -> Result<(), TakeoverError> {
         let filter = subjects::runs(self.partition);
-        let mut records = self.shared.broker.scan(self.partition, &filter).await?;
-        while let Some(found) = records.next().await {
-            let (subject, bytes) = found?;
-            let record: RunRecord = match record::unseal(&bytes) {
-                Ok(record) => record,
-                Err(damage) => {
-                    // It stops that workflow alone: whoever asks for it hears of the damage.
-                    error!(partition = %self.partition, subject, error = %damage, "the record of an open run is damaged");
-                    continue;
-                }
+        let broker = self.shared.broker.clone();
+        let records = broker.scan(self.partition, &filter).await?;
+        let partition = self.partition;
+        let touched = std::mem::take(&mut self.touched);
+        let is_touched = &touched;
+        let mut open = records
+            .map(|found| examine(&*broker, partition, is_touched, found))
+            .buffer_unordered(READS_MAX);
+        while let Some(found) = open.next().await {
+            let Some((record, bytes)) = found? else {
+                continue;
             };
             let run_id: RunId = record.run.run_id.as_str().into();
             let key = WorkflowKey::of(&record.run.namespace_id, &record.run.workflow_id);
-            if self.touched.contains(&run_id) {
-                let replayed = Replayed::stored(key, record, bytes.len());
+            if is_touched.contains(&run_id) {
+                let replayed = Replayed::stored(key, record, bytes);
                 self.replayed.insert(run_id, replayed);
             } else {
                 self.note_open(key, &run_id, &record.run);
@@ -498,6 +504,35 @@ impl Taking {
         }
         self.state.insert(loaded);
     }
+}
+
+/// The record of an open run and its size, unless it is damaged or of a time gone by.
+async fn examine(
+    broker: &dyn Broker,
+    partition: Partition,
+    touched: &BTreeSet<RunId>,
+    found: Result<(String, Bytes), BrokerError>,
+) -> Result<Option<(RunRecord, usize)>, BrokerError> {
+    let (subject, bytes) = found?;
+    let record: RunRecord = match record::unseal(&bytes) {
+        Ok(record) => record,
+        Err(damage) => {
+            // It stops that workflow alone: whoever asks for it hears of the damage.
+            error!(%partition, subject, error = %damage, "the record of an open run is damaged");
+            return Ok(None);
+        }
+    };
+    // What became of a run that the log touches, the log says.
+    let is_touched = touched.contains(record.run.run_id.as_str());
+    if is_touched || !is_superseded(broker, partition, &record.run).await? {
+        return Ok(Some((record, bytes.len())));
+    }
+    info!(%partition, run_id = record.run.run_id, "the broker brought the record of a run back that has closed; it is dropped");
+    // If this fails, the next takeover finds it.
+    if let Err(error) = broker.purge_state(partition, &subject).await {
+        info!(%partition, subject, %error, "the record was not dropped");
+    }
+    Ok(None)
 }
 
 impl Replayed {

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fermata_proto::codec;
-use fermata_proto::ids::{NamespaceId, Partition};
+use fermata_proto::ids::{NamespaceId, Partition, StreamSequence};
 use fermata_proto::namespace::NamespaceRecord;
 use fermata_proto::rpc::{Answer, Call, TaskReference};
 use fermata_proto::subjects::{self, TaskKind};
@@ -30,7 +30,7 @@ use tokio_util::task::AbortOnDropHandle;
 pub use faults::Faults;
 pub use replica::SimulatedReplica;
 
-use crate::broker::BrokerError;
+use crate::broker::{BrokerError, LogEntry};
 use network::{Connection, Shared, Way};
 use world::{Served, World};
 
@@ -122,6 +122,27 @@ impl SimulatedBroker {
         world.trace.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
+    /// Writes a line of the test's own into the trace.
+    pub fn note(&self, words: impl FnOnce() -> String) {
+        self.shared.world().note(OUTSIDE, words);
+    }
+
+    /// From now on keeps what purges remove from the logs, for [`Self::whole_log`].
+    pub fn keep_logs(&self) {
+        self.shared.world().purged.get_or_insert_default();
+    }
+
+    /// Every record that a partition's log ever held, in order, and the first sequence that it still holds.
+    pub fn whole_log(&self, partition: Partition) -> (Vec<LogEntry>, StreamSequence) {
+        let world = self.shared.world();
+        (world.whole_log(partition), world.log_first(partition))
+    }
+
+    /// A partition's state store as it is at this moment, by subject.
+    pub fn state_records(&self, partition: Partition) -> Vec<(String, Bytes)> {
+        self.shared.world().state_records(partition)
+    }
+
     /// The visibility records that have not expired, by subject.
     pub fn visibility(&self) -> Vec<(String, Bytes)> {
         let world = self.shared.world();
@@ -159,15 +180,16 @@ impl SimulatedBroker {
         queue: &str,
     ) -> TaskReference {
         let subject = subjects::task(kind, namespace_id, queue);
-        let mut came = self.shared.world().task_came.subscribe();
+        let came = Arc::clone(&self.shared.world().task_came);
         loop {
+            let again = came.notified();
+            tokio::pin!(again);
+            // From here on: a task that comes between the look and the wait is not missed.
+            again.as_mut().enable();
             if let Some(task) = self.shared.world().take_task(&subject) {
                 return task;
             }
-            if came.changed().await.is_err() {
-                // The world has ended, and this with it.
-                std::future::pending::<()>().await;
-            }
+            again.await;
         }
     }
 

@@ -86,6 +86,47 @@ impl SimulatedReplica {
             .map_err(|_| BrokerError::new(attempted, "no answer in time"))
     }
 
+    /// Sends an append of `bytes` a record.
+    fn send_append(
+        &self,
+        partition: Partition,
+        bytes: usize,
+        operation: impl FnOnce(&mut World) -> Result<StreamSequence, AppendError> + Send + 'static,
+    ) -> Acknowledged {
+        let refused = |reason: &str| {
+            let reason = reason.to_owned();
+            futures::future::ready(Err(AppendError::Refused { partition, reason })).boxed()
+        };
+        if bytes > PAYLOAD_BYTES_MAX {
+            return refused("larger than the server's max_payload");
+        }
+        let connection = self.connection;
+        let sent = self.send(
+            move |world| {
+                let lost = world.happens(world.faults.append_lost);
+                if lost {
+                    world.note(connection, || format!("append {partition} lost"));
+                }
+                lost
+            },
+            |world| world.faults.acknowledgement_lost,
+            operation,
+        );
+        let Some(receiver) = sent else {
+            return refused("not connected");
+        };
+        async move {
+            match tokio::time::timeout(ANSWER_MAX, unless_lost(receiver)).await {
+                Ok(outcome) => outcome,
+                Err(_) => Err(AppendError::Ambiguous {
+                    partition,
+                    reason: "no acknowledgement in time".to_owned(),
+                }),
+            }
+        }
+        .boxed()
+    }
+
     /// A message that is not answered.
     fn tell(
         &self,
@@ -118,38 +159,25 @@ impl Broker for SimulatedReplica {
         expected: StreamSequence,
         record: Bytes,
     ) -> Acknowledged {
-        let refused = |reason: &str| {
-            let reason = reason.to_owned();
-            futures::future::ready(Err(AppendError::Refused { partition, reason })).boxed()
-        };
-        if record.len() > PAYLOAD_BYTES_MAX {
-            return refused("larger than the server's max_payload");
-        }
         let connection = self.connection;
-        let sent = self.send(
-            move |world| {
-                let lost = world.happens(world.faults.append_lost);
-                if lost {
-                    world.note(connection, || format!("append {partition} lost"));
-                }
-                lost
-            },
-            |world| world.faults.acknowledgement_lost,
-            move |world| world.append(connection, partition, expected, record),
-        );
-        let Some(receiver) = sent else {
-            return refused("not connected");
-        };
-        async move {
-            match tokio::time::timeout(ANSWER_MAX, unless_lost(receiver)).await {
-                Ok(outcome) => outcome,
-                Err(_) => Err(AppendError::Ambiguous {
-                    partition,
-                    reason: "no acknowledgement in time".to_owned(),
-                }),
-            }
-        }
-        .boxed()
+        let bytes = record.len();
+        self.send_append(partition, bytes, move |world| {
+            world.append(connection, partition, expected, record)
+        })
+    }
+
+    async fn fence_log(
+        &self,
+        partition: Partition,
+        expected: StreamSequence,
+        record: Bytes,
+    ) -> Result<StreamSequence, AppendError> {
+        let connection = self.connection;
+        let bytes = record.len();
+        self.send_append(partition, bytes, move |world| {
+            world.fence_log(connection, partition, expected, &record)
+        })
+        .await
     }
 
     async fn log_last(&self, partition: Partition) -> Result<StreamSequence, BrokerError> {
@@ -266,11 +294,9 @@ impl Broker for SimulatedReplica {
     }
 
     async fn tasks_lost(&self) -> Result<BoxStream<'static, ()>, BrokerError> {
-        let lost = self.broker.shared.world().tasks_lost.subscribe();
-        Ok(stream::unfold(lost, |mut lost| async move {
-            lost.changed().await.ok().map(|()| ((), lost))
-        })
-        .boxed())
+        Ok(receiver_stream(
+            self.broker.shared.world().hear_tasks_lost(),
+        ))
     }
 
     async fn publish_visibility(&self, writes: Vec<StateWrite>) -> Result<(), BrokerError> {

@@ -1,20 +1,21 @@
 //! What the simulated broker holds, and what each message that arrives does to it. No waiting here.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use fermata_proto::ids::{Partition, StreamSequence};
 use fermata_proto::namespace::NamespaceRecord;
 use fermata_proto::rpc::TaskReference;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
 use super::faults::Faults;
 use super::network::{Arrival, Connection, Network, Way};
 use crate::broker::{
-    AppendError, BrokerError, ClusterRecord, LogEntry, MEMBER_TTL, Member, STATE_BATCH_MAX,
-    StateWrite, TASK_DUPLICATE_WINDOW, Watched,
+    APPENDS_IN_FLIGHT_MAX, AppendError, BrokerError, ClusterRecord, LogEntry, MEMBER_TTL, Member,
+    STATE_BATCH_MAX, StateWrite, TASK_DUPLICATE_WINDOW, Watched,
 };
 
 /// As in the configuration that Fermata asks for.
@@ -45,13 +46,15 @@ pub(super) struct World {
     pub(super) connections: BTreeMap<Connection, String>,
     connections_made: Connection,
     logs: BTreeMap<Partition, Log>,
+    /// What purges have removed from the logs, if that is kept.
+    pub(super) purged: Option<BTreeMap<Partition, BTreeMap<u64, Bytes>>>,
     states: BTreeMap<Partition, State>,
     pub(super) visibility: BTreeMap<String, Record>,
     queues: BTreeMap<String, VecDeque<TaskReference>>,
     message_ids: BTreeMap<String, Instant>,
-    /// Counts tasks that came to any queue: pollers look anew.
-    pub(super) task_came: watch::Sender<u64>,
-    pub(super) tasks_lost: watch::Sender<u64>,
+    /// A task came to some queue: pollers look anew. No `watch`: that wakes those who wait in an order that no seed decides.
+    pub(super) task_came: Arc<Notify>,
+    tasks_lost: Vec<mpsc::Sender<()>>,
     listeners: BTreeMap<String, Vec<mpsc::Sender<TaskReference>>>,
     unheard: BTreeMap<(Connection, Partition), mpsc::Sender<TaskReference>>,
     servers: BTreeMap<Partition, Vec<Subscriber<Served>>>,
@@ -104,12 +107,13 @@ impl World {
             connections: BTreeMap::new(),
             connections_made: 0,
             logs: BTreeMap::new(),
+            purged: None,
             states: BTreeMap::new(),
             visibility: BTreeMap::new(),
             queues: BTreeMap::new(),
             message_ids: BTreeMap::new(),
-            task_came: watch::Sender::new(0),
-            tasks_lost: watch::Sender::new(0),
+            task_came: Arc::default(),
+            tasks_lost: Vec::new(),
             listeners: BTreeMap::new(),
             unheard: BTreeMap::new(),
             servers: BTreeMap::new(),
@@ -194,8 +198,22 @@ impl World {
         expected: StreamSequence,
         record: Bytes,
     ) -> Result<StreamSequence, AppendError> {
+        let outcome = self.append_unnoted(partition, expected, record);
+        self.note(connection, || match &outcome {
+            Ok(sequence) => format!("append {partition} as {sequence}"),
+            Err(error) => error.to_string(),
+        });
+        outcome
+    }
+
+    fn append_unnoted(
+        &mut self,
+        partition: Partition,
+        expected: StreamSequence,
+        record: Bytes,
+    ) -> Result<StreamSequence, AppendError> {
         let disk_full = self.faults.disk_full;
-        let outcome = match self.logs.get_mut(&partition) {
+        match self.logs.get_mut(&partition) {
             None => Err(AppendError::Refused {
                 partition,
                 reason: "no stream found for given subject".to_owned(),
@@ -213,9 +231,22 @@ impl World {
                 log.entries.insert(log.last, record);
                 Ok(StreamSequence(log.last))
             }
-        };
+        }
+    }
+
+    /// All copies or none.
+    pub(super) fn fence_log(
+        &mut self,
+        connection: Connection,
+        partition: Partition,
+        expected: StreamSequence,
+        record: &Bytes,
+    ) -> Result<StreamSequence, AppendError> {
+        let outcome = (0..APPENDS_IN_FLIGHT_MAX).try_fold(expected, |last, _| {
+            self.append_unnoted(partition, last, record.clone())
+        });
         self.note(connection, || match &outcome {
-            Ok(sequence) => format!("append {partition} as {sequence}"),
+            Ok(sequence) => format!("fence log {partition} up to {sequence}"),
             Err(error) => error.to_string(),
         });
         outcome
@@ -256,9 +287,48 @@ impl World {
         });
         self.log(partition)?;
         if let Some(log) = self.logs.get_mut(&partition) {
-            log.entries = log.entries.split_off(&below.0);
+            let kept = log.entries.split_off(&below.0);
+            let removed = std::mem::replace(&mut log.entries, kept);
+            if let Some(purged) = &mut self.purged {
+                purged.entry(partition).or_default().extend(removed);
+            }
         }
         Ok(())
+    }
+
+    /// Every record that a log ever held and that is kept, in order.
+    pub(super) fn whole_log(&self, partition: Partition) -> Vec<LogEntry> {
+        let purged = self.purged.iter().filter_map(|all| all.get(&partition));
+        let present = self.logs.get(&partition).map(|log| &log.entries);
+        purged
+            .chain(present)
+            .flatten()
+            .map(|(sequence, record)| LogEntry {
+                sequence: StreamSequence(*sequence),
+                record: record.clone(),
+            })
+            .collect()
+    }
+
+    /// Every live record of a state store.
+    pub(super) fn state_records(&self, partition: Partition) -> Vec<(String, Bytes)> {
+        let records = self.states.get(&partition).map(|state| &state.records);
+        records
+            .into_iter()
+            .flatten()
+            .filter(|(_, record)| record.is_live())
+            .map(|(subject, record)| (subject.clone(), record.bytes.clone()))
+            .collect()
+    }
+
+    /// The first sequence that a log still holds, or the one that its next record will get.
+    pub(super) fn log_first(&self, partition: Partition) -> StreamSequence {
+        let first = self.logs.get(&partition).map_or(1, |log| {
+            log.entries
+                .first_key_value()
+                .map_or(log.last + 1, |(sequence, _)| *sequence)
+        });
+        StreamSequence(first)
     }
 
     fn log(&self, partition: Partition) -> Result<&Log, BrokerError> {
@@ -386,7 +456,7 @@ impl World {
         };
         let queue = self.queues.entry(subject).or_default();
         queue.extend(std::iter::repeat_n(task, copies));
-        self.task_came.send_modify(|count| *count += 1);
+        self.task_came.notify_waiters();
     }
 
     pub(super) fn take_task(&mut self, subject: &str) -> Option<TaskReference> {
@@ -414,7 +484,17 @@ impl World {
     }
 
     pub(super) fn tell_tasks_lost(&mut self) {
-        self.tasks_lost.send_modify(|count| *count += 1);
+        self.tasks_lost.retain(|listener| !listener.is_closed());
+        for listener in &self.tasks_lost {
+            // A full one tells of it already.
+            let _ = listener.try_send(());
+        }
+    }
+
+    pub(super) fn hear_tasks_lost(&mut self) -> mpsc::Receiver<()> {
+        let (sender, receiver) = mpsc::channel(1);
+        self.tasks_lost.push(sender);
+        receiver
     }
 
     pub(super) fn listen(&mut self, subject: String) -> mpsc::Receiver<TaskReference> {

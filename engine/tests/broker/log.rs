@@ -1,7 +1,7 @@
 //! The log.
 
 use bytes::Bytes;
-use fermata_engine::broker::{AppendError, Broker, LogEntry};
+use fermata_engine::broker::{APPENDS_IN_FLIGHT_MAX, AppendError, Broker, LogEntry};
 use fermata_proto::ids::{Partition, StreamSequence};
 
 use crate::World;
@@ -96,6 +96,40 @@ pub async fn appends_under_way_fail_with_the_first_that_fails(world: &dyn World)
         ));
     }
     assert_eq!(whole_log(&*broker).await.last().unwrap().record, "takeover");
+}
+
+/// A new owner fences the log while an older one has as many appends under way as it may: each of them expects a sequence
+/// that the fence could take.
+pub async fn no_append_under_way_gets_behind_a_fence(world: &dyn World) {
+    let broker = opened(world).await;
+    let other = world.connect("two").await;
+    append(&*broker, 0, "a").await.unwrap();
+    let fence = Bytes::from_static(b"fence");
+    let end = other.fence_log(P, at(1), fence.clone()).await.unwrap();
+    for ahead in 0..APPENDS_IN_FLIGHT_MAX as u64 {
+        let failure = append(&*broker, 1 + ahead, "stale").await.unwrap_err();
+        assert!(
+            matches!(failure, AppendError::Conflict { .. }),
+            "{failure:?}"
+        );
+    }
+    let log = whole_log(&*other).await;
+    assert_eq!(log.len(), 1 + APPENDS_IN_FLIGHT_MAX);
+    assert!(log[1..].iter().all(|entry| entry.record == fence));
+    assert_eq!(log.last().unwrap().sequence, end);
+    append(&*other, end.0, "b").await.unwrap();
+}
+
+pub async fn a_fence_behind_a_wrong_sequence_writes_nothing(world: &dyn World) {
+    let broker = opened(world).await;
+    append(&*broker, 0, "a").await.unwrap();
+    let fence = Bytes::from_static(b"fence");
+    let failure = broker.fence_log(P, at(0), fence).await.unwrap_err();
+    assert!(
+        matches!(failure, AppendError::Conflict { .. }),
+        "{failure:?}"
+    );
+    assert_eq!(whole_log(&*broker).await.len(), 1);
 }
 
 pub async fn pages_of_the_log_are_in_order_and_end_empty(world: &dyn World) {

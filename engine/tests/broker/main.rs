@@ -42,6 +42,8 @@ both! {
     log::an_append_gets_the_next_sequence,
     log::an_append_with_a_wrong_expectation_is_a_conflict,
     log::appends_under_way_fail_with_the_first_that_fails,
+    log::no_append_under_way_gets_behind_a_fence,
+    log::a_fence_behind_a_wrong_sequence_writes_nothing,
     log::pages_of_the_log_are_in_order_and_end_empty,
     log::a_purge_removes_what_is_below_and_keeps_the_last_sequence,
     log::a_record_that_is_too_large_is_refused,

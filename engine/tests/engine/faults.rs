@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fermata_engine::broker::Broker;
+use fermata_engine::broker::{Broker, StateWrite};
 use fermata_engine::simulated::Faults;
 use fermata_proto::codec;
 use fermata_proto::ids::Partition;
@@ -180,5 +180,48 @@ async fn under_rough_weather_every_workflow_ends_once() {
             .filter(|kind| *kind == "WorkflowExecutionCompleted");
         assert_eq!(ends.count(), 1, "{events:?}");
     }
+    engine.shutdown().await;
+}
+
+/// What nats-server 2.15.1 may do when it is killed and rebuilds a stream from its files: a record comes back that was replaced
+/// under its subject by one that has been deleted.
+#[tokio::test(start_paused = true)]
+async fn a_closed_run_stays_closed_when_the_broker_brings_its_open_record_back() {
+    let (mut world, engine) = World::with_engine().await;
+    let run_id = world.start_workflow("order").await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let partition = world.partition("order");
+    let store = world.broker.connect("store");
+    let subject = fermata_proto::subjects::run(partition, &run_id);
+    let open = store.load(partition, &subject).await.unwrap();
+    assert!(open.is_some(), "a checkpoint has written the open run");
+    let terminate = Request::TerminateWorkflowExecution(Box::new(TerminateWorkflow {
+        request: TerminateWorkflowExecutionRequest {
+            workflow_execution: execution("order", ""),
+            ..TerminateWorkflowExecutionRequest::default()
+        },
+        sender: None,
+    }));
+    world.ok("order", terminate.clone()).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    engine.shutdown().await;
+    store.open(partition).await.unwrap();
+    assert_eq!(store.load(partition, &subject).await.unwrap(), None);
+    let back = StateWrite {
+        subject: subject.clone(),
+        record: open,
+        ttl: None,
+    };
+    store.store(partition, vec![back]).await.unwrap();
+
+    let engine = world.start("two").await;
+    let events = world.history("order").await;
+    assert_eq!(
+        kinds(&events).last().map(String::as_str),
+        Some("WorkflowExecutionTerminated")
+    );
+    let again = world.call("order", terminate).await.unwrap_err();
+    assert_eq!(again.kind, RejectionKind::NotFound);
+    assert_eq!(store.load(partition, &subject).await.unwrap(), None);
     engine.shutdown().await;
 }
