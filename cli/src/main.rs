@@ -14,6 +14,10 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+/// Gives memory back after a burst, which the system's allocator does not, and is faster with many small pieces.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Durable execution on NATS JetStream.
 #[derive(Parser)]
 #[command(name = "fermata", version, propagate_version = true)]

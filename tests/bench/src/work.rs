@@ -8,6 +8,7 @@ use anyhow::Context;
 use fermata_worker::{
     ActivityContext, ActivityResult, Client, Worker, WorkflowContext, WorkflowResult,
 };
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::deployment::Deployment;
 
@@ -53,7 +54,7 @@ async fn timed_step(_ctx: ActivityContext, number: u32) -> ActivityResult<u32> {
 
 /// [`CALLERS`] workflows of `count` activities in sequence at a time; activities per second.
 pub async fn steps(deployment: &Deployment, count: u32, window: Duration) -> anyhow::Result<f64> {
-    let client = connect_with_worker(deployment).await?;
+    let (client, _worker) = connect_with_worker(deployment).await?;
     let numbers = AtomicU64::new(0);
     let caller = async || {
         loop {
@@ -93,7 +94,7 @@ pub struct Latencies {
 pub async fn latencies(deployment: &Deployment) -> anyhow::Result<Latencies> {
     const STEPS: u32 = 300;
     const WORKFLOWS: usize = 200;
-    let client = connect_with_worker(deployment).await?;
+    let (client, _worker) = connect_with_worker(deployment).await?;
     let handle = client
         .start(timed_sequence, STEPS)
         .queue(QUEUE)
@@ -128,18 +129,20 @@ fn median(values: &mut [f64]) -> anyhow::Result<f64> {
     middle.copied().context("nothing was measured")
 }
 
-/// A client, and a worker that runs as long as this process.
-async fn connect_with_worker(deployment: &Deployment) -> anyhow::Result<Client> {
+/// A client, and a worker that runs until the handle is dropped: the next round has another.
+async fn connect_with_worker(
+    deployment: &Deployment,
+) -> anyhow::Result<(Client, AbortOnDropHandle<()>)> {
     let client = Client::connect(&deployment.nats.url()).await?;
     let worker = Worker::new(&client, QUEUE)
         .workflow(in_sequence)
         .workflow(timed_sequence)
         .activity(step)
         .activity(timed_step);
-    tokio::spawn(async move {
+    let running = tokio::spawn(async move {
         if let Err(error) = worker.run().await {
             eprintln!("the worker ended: {error}");
         }
     });
-    Ok(client)
+    Ok((client, AbortOnDropHandle::new(running)))
 }

@@ -108,7 +108,7 @@ impl FermataOptions {
             grpc_port: free_port(),
             http_port: free_port(),
         };
-        fermata.spawn_again();
+        fermata.start_again();
         fermata
     }
 }
@@ -189,7 +189,7 @@ impl Fermata {
     /// As [`FermataOptions::start`].
     pub async fn restart(&mut self) {
         self.terminate();
-        self.spawn_again();
+        self.start_again();
         self.wait_until_ready().await;
     }
 
@@ -241,7 +241,8 @@ impl Fermata {
         self.folder.path().join("fermata.log")
     }
 
-    fn spawn_again(&mut self) {
+    /// Starts it on the same ports and folder, after [`Self::kill`] or its own end, and does not wait.
+    pub fn start_again(&mut self) {
         let program = self.options.program.as_deref();
         let mut command = Command::new(program.unwrap_or_else(|| fermata_binary()));
         command

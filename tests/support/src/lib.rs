@@ -15,4 +15,5 @@ mod wait;
 pub use fermata::{Fermata, FermataOptions, fermata_binary};
 pub use nats::{NatsOptions, NatsServer, nats_server_program};
 pub use port::free_port;
+pub use process::Process;
 pub use wait::wait_for;

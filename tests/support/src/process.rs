@@ -24,14 +24,17 @@ kill -KILL "$1" 2>/dev/null
 rm -rf "$2""#;
 
 /// A running child process with its output in a file.
-pub(crate) struct Process {
+pub struct Process {
     child: Child,
     reaper: Child,
 }
 
 impl Process {
     /// Starts `command` with both outputs appended to `log`. `folder` is removed if the test process dies.
-    pub(crate) fn spawn(command: &mut Command, log: &Path, folder: &Path) -> Self {
+    ///
+    /// # Panics
+    /// If the log cannot be opened or the program cannot be started.
+    pub fn spawn(command: &mut Command, log: &Path, folder: &Path) -> Self {
         let sink = File::options()
             .create(true)
             .append(true)
@@ -54,32 +57,33 @@ impl Process {
         Self { child, reaper }
     }
 
-    pub(crate) fn id(&self) -> u32 {
+    /// The process id.
+    pub fn id(&self) -> u32 {
         self.child.id()
     }
 
     /// How it ended, if it has.
-    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+    pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("own child can be waited for")
     }
 
     /// SIGSTOP: it keeps its connections and does nothing.
-    pub(crate) fn pause(&self) {
+    pub fn pause(&self) {
         self.signal(Signal::STOP);
     }
 
     /// SIGCONT.
-    pub(crate) fn resume(&self) {
+    pub fn resume(&self) {
         self.signal(Signal::CONT);
     }
 
     /// SIGKILL, and waits for the end.
-    pub(crate) fn kill(mut self) -> ExitStatus {
+    pub fn kill(mut self) -> ExitStatus {
         self.kill_in_place()
     }
 
     /// SIGTERM, and waits for the end; SIGKILL if that takes too long.
-    pub(crate) fn terminate(mut self) -> ExitStatus {
+    pub fn terminate(mut self) -> ExitStatus {
         self.terminate_in_place()
     }
 
