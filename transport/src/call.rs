@@ -8,6 +8,7 @@ use fermata_proto::ids::{NamespaceId, Partition, WorkflowId};
 use fermata_proto::rpc::*;
 use fermata_proto::subjects;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use crate::connect::Transport;
 
@@ -31,6 +32,19 @@ impl Transport {
     /// The owner's refusal; UNAVAILABLE if there was no answer in time; INVALID_ARGUMENT if the request is larger than the
     /// broker takes.
     pub async fn call(
+        &self,
+        namespace_id: &NamespaceId,
+        workflow_id: &WorkflowId,
+        wait: Duration,
+        request: Request,
+    ) -> Answer {
+        let span = tracing::debug_span!("call", %namespace_id, %workflow_id);
+        self.call_until_answered(namespace_id, workflow_id, wait, request)
+            .instrument(span)
+            .await
+    }
+
+    async fn call_until_answered(
         &self,
         namespace_id: &NamespaceId,
         workflow_id: &WorkflowId,
@@ -74,6 +88,7 @@ impl Transport {
                 Err(NoAnswer::TooLarge(rejection)) => return Err(*rejection),
                 Err(NoAnswer::Why(why)) => why,
             };
+            tracing::debug!(%partition, why, "asking again");
             if Instant::now() + backoff >= deadline {
                 return Err(Rejection::new(
                     RejectionKind::Unavailable,

@@ -311,6 +311,13 @@ impl Owner {
             current: current.as_deref(),
             run: run.as_deref(),
         };
+        let span = tracing::debug_span!(
+            "decide",
+            namespace = asked.namespace.name,
+            workflow_id = view.run.or(view.current).map(|run| run.workflow_id.as_str()),
+            run_id = asked.address.run_id.as_deref(),
+        );
+        let _in_span = span.enter();
         let ctx = Context::new(
             self.now,
             self.rng.u64(..),
