@@ -7,14 +7,33 @@ use anyhow::Context;
 use crate::deployment::Deployment;
 use crate::load;
 
-/// Longer than the engine takes to write a checkpoint and let idle runs go.
-const SETTLE: Duration = Duration::from_secs(10);
+/// Memory is looked at this often until it has stopped to fall.
+const LOOK_PERIOD: Duration = Duration::from_secs(5);
+const LOOKS_MAX: usize = 24;
+/// A smaller change than this is none, in megabytes.
+const CHANGE_MIN_MB: f64 = 5.0;
 
-/// Opens `count` workflows that wait; megabytes of resident memory of the engine's process afterwards.
+/// Opens `count` workflows that wait; megabytes of resident memory of the engine's process when checkpoints have written
+/// them all and idle runs have left memory.
 pub async fn idle(deployment: &Deployment, count: u64) -> anyhow::Result<f64> {
     load::open(deployment, "idle", count).await?;
-    tokio::time::sleep(SETTLE).await;
-    resident_mb(deployment.fermata.id().context("the engine runs")?)
+    let pid = deployment.fermata.id().context("the engine runs")?;
+    let mut before = resident_mb(pid)?;
+    let mut steady = 0;
+    for _ in 0..LOOKS_MAX {
+        tokio::time::sleep(LOOK_PERIOD).await;
+        let now = resident_mb(pid)?;
+        steady = if (before - now).abs() < CHANGE_MIN_MB {
+            steady + 1
+        } else {
+            0
+        };
+        before = now;
+        if steady == 4 {
+            break;
+        }
+    }
+    Ok(before)
 }
 
 fn resident_mb(pid: u32) -> anyhow::Result<f64> {
