@@ -19,8 +19,9 @@ const END_MAX: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(25);
 /// Above what a workflow's largest message needs; Fermata refuses to run on a broker that takes less than 4 MiB.
 const MAX_PAYLOAD: &str = "8MB";
-/// Go's soft memory limit: without one the broker's memory grows with what it has written.
-const MEMORY_LIMIT: &str = "1GiB";
+/// Go's soft memory limit: without one the broker's memory grows with what it has written; near it, a broker does little but
+/// collect garbage.
+const MEMORY_LIMIT: &str = "2GiB";
 
 /// A running nats-server, ended by [`NatsProcess::end`].
 pub struct NatsProcess {

@@ -12,6 +12,8 @@ use tempfile::TempDir;
 use crate::process::{Process, tail};
 use crate::{free_port, wait_for};
 
+/// Go's soft limit. Far above what tests need: a server near its limit does little but collect garbage.
+const MEMORY_LIMIT: &str = "3GiB";
 const START_MAX: Duration = Duration::from_secs(30);
 /// Another process may take the port between [`free_port`] and the server's bind.
 const PORT_ATTEMPTS_MAX: usize = 5;
@@ -198,7 +200,7 @@ impl NatsServer {
         command
             .arg("--config")
             .arg(&config)
-            .env("GOMEMLIMIT", "512MiB");
+            .env("GOMEMLIMIT", MEMORY_LIMIT);
         let mut process = Process::spawn(&mut command, &log, self.folder.path());
         let url = self.url();
         let jetstream = self.options.jetstream;
