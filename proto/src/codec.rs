@@ -4,6 +4,10 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+/// Values within values. Bytes from outside can nest as deep as they are long, and each level takes stack: a thread of 2 MiB
+/// holds at least this many of our largest types. Temporal's door lets 100 messages stand in one another (protobuf's limit).
+const DEPTH_MAX: usize = 128;
+
 /// A record or message that is not what it should be.
 #[derive(Debug, thiserror::Error)]
 #[error("decode {what} of {length} bytes")]
@@ -51,7 +55,9 @@ pub fn encoded_len<T: Serialize + ?Sized>(value: &T) -> usize {
 /// # Errors
 /// If `bytes` hold no `T`.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
-    rmp_serde::from_slice(bytes).map_err(|source| CodecError {
+    let mut decoder = rmp_serde::Deserializer::from_read_ref(bytes);
+    decoder.set_max_depth(DEPTH_MAX);
+    T::deserialize(&mut decoder).map_err(|source| CodecError {
         what: std::any::type_name::<T>()
             .rsplit("::")
             .next()

@@ -1,6 +1,7 @@
 //! The engine over a simulated broker, seen as its clients and workers see it.
 
 mod faults;
+mod mutations;
 mod paths;
 mod reading;
 mod world;
