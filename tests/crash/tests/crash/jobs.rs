@@ -21,9 +21,9 @@ use crate::history;
 use crate::work::*;
 
 /// Workflows are started over this long, so that starts meet faults too.
-const STARTS_MS: u64 = 12_000;
+const STARTS_MS: u64 = 10_000;
 /// What a workflow waits in all, by timers or for its client; at most half as much again where it is drawn in parts.
-const WAITS_MS: u64 = 38_000;
+const WAITS_MS: u64 = 30_000;
 /// A workflow task that died with its worker is repeated after this.
 const WORKFLOW_TASK_MAX: Duration = Duration::from_secs(3);
 const TERMINATE_REASON: &str = "the test is done with it";
