@@ -1,7 +1,7 @@
 # make demo: everything from nothing: builds, starts Fermata and its workers, breaks things, shows the result, stops.
 # make test: everything CI runs.
 
-.PHONY: demo test check build unit wire wire-replicas sim bench bench-peers
+.PHONY: demo test check build unit crash wire wire-replicas sim bench bench-peers
 export CARGO_TERM_COLOR ?= never
 
 demo: build
@@ -15,7 +15,11 @@ check:
 	cargo clippy --workspace --all-targets -- -D warnings
 
 unit: build
-	FERMATA_NATS_SERVER="$$(scripts/nats-server)" cargo test --workspace
+	FERMATA_NATS_SERVER="$$(scripts/nats-server)" FERMATA_BIN="$(CURDIR)/target/debug/fermata" cargo test --workspace
+
+# 500 workflows while everything is killed; part of unit too. SEED=<number> repeats the choice of faults.
+crash: build
+	FERMATA_NATS_SERVER="$$(scripts/nats-server)" FERMATA_BIN="$(CURDIR)/target/debug/fermata" cargo test -p fermata-crash-tests -- --nocapture
 
 # The wire scenarios against one process, and against three engine replicas.
 wire: build

@@ -8,7 +8,9 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(value) = codec::decode::<LogRecord>(bytes) {
-        let again: LogRecord = codec::decode(&codec::encode(&value)).expect("what was written is read");
-        assert_eq!(again, value);
+        // Bytes, since a value may hold a number that equals nothing.
+        let written = codec::encode(&value);
+        let again: LogRecord = codec::decode(&written).expect("what was written is read");
+        assert_eq!(codec::encode(&again), written);
     }
 });

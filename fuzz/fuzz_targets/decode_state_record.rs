@@ -5,14 +5,15 @@
 use fermata_engine::record::{Checkpoint, CurrentRun, HistoryChunk, RunRecord, seal, unseal};
 use fermata_proto::codec;
 use libfuzzer_sys::fuzz_target;
-use std::fmt::Debug;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
-fn read<T>(bytes: &[u8])
-where
-    T: serde::Serialize + serde::de::DeserializeOwned + PartialEq + Debug,
-{
+fn read<T: Serialize + DeserializeOwned>(bytes: &[u8]) {
     if let Ok(value) = codec::decode::<T>(bytes) {
-        assert_eq!(unseal::<T>(&seal(&value)).expect("what was sealed is read"), value);
+        // Bytes, since a value may hold a number that equals nothing.
+        let sealed = seal(&value);
+        let again: T = unseal(&sealed).expect("what was sealed is read");
+        assert_eq!(seal(&again), sealed);
     }
     // Almost never a value: the checksum has to fit.
     let _ = unseal::<T>(bytes);
