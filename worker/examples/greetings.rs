@@ -1,10 +1,13 @@
 //! The first workflow of the README, to be run beside `fermata dev`.
 
-use std::time::Duration;
 use fermata_worker::*;
+use std::time::Duration;
 
 async fn greet(ctx: WorkflowContext, name: String) -> WorkflowResult<String> {
-    let greeting = ctx.activity(compose, name).start_to_close(Duration::from_secs(10)).await?;
+    let greeting = ctx
+        .activity(compose, name)
+        .start_to_close(Duration::from_secs(10))
+        .await?;
     ctx.sleep(Duration::from_secs(5)).await?; // or sixty days: it survives restarts of everything
     Ok(greeting)
 }
@@ -16,10 +19,16 @@ async fn compose(_ctx: ActivityContext, name: String) -> ActivityResult<String> 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let client = Client::connect("nats://127.0.0.1:4222").await?;
-    let worker = Worker::new(&client, "greetings").workflow(greet).activity(compose);
+    let worker = Worker::new(&client, "greetings")
+        .workflow(greet)
+        .activity(compose);
     tokio::spawn(worker.run());
 
-    let handle = client.start(greet, "Ada".to_owned()).queue("greetings").id("greet-ada").await?;
+    let handle = client
+        .start(greet, "Ada".to_owned())
+        .queue("greetings")
+        .id("greet-ada")
+        .await?;
     println!("{}", handle.result().await?);
     Ok(())
 }

@@ -158,9 +158,8 @@ impl State {
         let Some(loaded) = self.runs.get_mut(run_id) else {
             return;
         };
-        let now = RUN_OVERHEAD_BYTES
-            + MEMORY_FACTOR * loaded.state_bytes
-            + loaded.history.memory_bytes();
+        let now =
+            RUN_OVERHEAD_BYTES + MEMORY_FACTOR * loaded.state_bytes + loaded.history.memory_bytes();
         self.bytes = self.bytes - loaded.counted_bytes + now;
         loaded.counted_bytes = now;
     }

@@ -314,7 +314,10 @@ impl Owner {
         let span = tracing::debug_span!(
             "decide",
             namespace = asked.namespace.name,
-            workflow_id = view.run.or(view.current).map(|run| run.workflow_id.as_str()),
+            workflow_id = view
+                .run
+                .or(view.current)
+                .map(|run| run.workflow_id.as_str()),
             run_id = asked.address.run_id.as_deref(),
         );
         let _in_span = span.enter();

@@ -8,6 +8,14 @@
 //!
 //! Start reading at [`play`], then [`model`] (workflows), [`chaos`] (faults), [`check`] (what must hold).
 
+/// Prints past the test runner's capture: what was played shows in every run, not only in one that failed.
+macro_rules! tell {
+    ($($words:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($words)*);
+    }};
+}
+
 mod chaos;
 mod check;
 mod client;
@@ -221,19 +229,19 @@ fn whatever_goes_wrong_nothing_is_lost_and_nothing_happens_twice() {
         }
     });
     let totals = totals.into_inner().unwrap();
-    println!(
+    tell!(
         "{} worlds in {:.0?}",
         seeds.end - seeds.start,
         began.elapsed()
     );
     for (kind, count) in &totals {
-        println!("{count:>9} {kind}");
+        tell!("{count:>9} {kind}");
     }
     let mut failed = failed.into_inner().unwrap();
     for (seed, played) in &failed {
         let words = played.outcome.as_ref().err().map_or("", String::as_str);
         let words: String = words.chars().take(FAILURE_CHARACTERS_SHOWN).collect();
-        println!("SEED={seed} fails: {words}");
+        tell!("SEED={seed} fails: {words}");
     }
     if let Some((seed, played)) = failed.pop_first() {
         if let Ok(path) = std::env::var("TRACE") {

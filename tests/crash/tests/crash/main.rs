@@ -7,6 +7,14 @@
 //!
 //! Absent: power failure (the page cache outlives a process), brokers in a cluster, and clocks that go wrong.
 
+/// Prints past the test runner's capture: what was played shows in every run, not only in one that failed.
+macro_rules! tell {
+    ($($words:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($words)*);
+    }};
+}
+
 mod client;
 mod faults;
 mod history;
@@ -51,7 +59,7 @@ async fn every_workflow_ends_as_it_should_whatever_is_killed() {
         |_| fastrand::u64(..1_000_000),
         |seed| seed.parse().expect("SEED is a number"),
     );
-    println!("SEED={seed}");
+    tell!("SEED={seed}");
     let mut nats = NatsServer::start().await;
     let engines = engines(&nats).await;
     let http = engines[0].http_address();
@@ -109,7 +117,7 @@ async fn every_workflow_ends_as_it_should_whatever_is_killed() {
         problems.extend(unlisted(&report.http_addresses, &runs).await);
     }
     problems.extend(report.complaints.iter().cloned());
-    println!(
+    tell!(
         "{WORKFLOWS} workflows in {} runs with {events} events; all had ended after {:.0} s, verified after {:.0} s, \
          listed after {:.0} s",
         runs.len(),
@@ -117,7 +125,7 @@ async fn every_workflow_ends_as_it_should_whatever_is_killed() {
         verified.as_secs_f64(),
         began.elapsed().as_secs_f64(),
     );
-    println!(
+    tell!(
         "killed: {} engines, {} workers, {broker_kills} brokers; {} of these kills with workflows open; {} ended by \
          themselves and were started again; {} partitions taken over; {} calls repeated",
         report.engine_kills,
