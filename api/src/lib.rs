@@ -8,6 +8,7 @@
 //! Start reading at [`service`] for what each call does, at [`grpc::server`] for what happens to it before a handler sees it, and at
 //! [`rest`] for the JSON form. [`visibility`] is the read model behind lists. [`start`](fn@start) ties all together.
 
+mod backlog;
 pub mod descriptors;
 pub mod error;
 pub mod grpc;

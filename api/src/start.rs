@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::backlog;
 use crate::grpc::server::Services;
 use crate::ops::{Metrics, Readiness};
 use crate::rest::{self, Transcoder};
@@ -61,7 +62,9 @@ pub fn start(
     let metrics = Metrics::new(registry).map_err(StartError::Metrics)?;
     let visibility =
         Visibility::open(options.visibility_file.as_deref()).map_err(StartError::Visibility)?;
+    let backlog = backlog::gauge(registry).map_err(StartError::Metrics)?;
     let stop = CancellationToken::new();
+    tokio::spawn(backlog::follow(transport.clone(), backlog, stop.clone()));
     let projection = tokio::spawn(visibility::follow(
         visibility.clone(),
         transport.nats().clone(),

@@ -163,6 +163,28 @@ pub fn queue_token(queue: &str) -> String {
     token
 }
 
+/// The kind, namespace id and queue name that a task's subject was made of; a name that was cut ends in its hash.
+pub fn task_queue_of(subject: &str) -> Option<(&str, &str, String)> {
+    let mut tokens = subject.strip_prefix("fm.task.")?.split('.');
+    let (kind, namespace_id, token) = (tokens.next()?, tokens.next()?, tokens.next()?);
+    let bytes = token.as_bytes();
+    let mut name = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let escaped = token
+            .get(at + 1..at + 3)
+            .filter(|_| bytes[at] == b'=')
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        name.push(escaped.unwrap_or(bytes[at]));
+        at += if escaped.is_some() { 3 } else { 1 };
+    }
+    Some((
+        kind,
+        namespace_id,
+        String::from_utf8_lossy(&name).into_owned(),
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -179,6 +201,17 @@ mod tests {
         let (one, two) = ("q".repeat(1_000), "q".repeat(999));
         assert!(queue_token(&one).len() <= 100);
         assert_ne!(queue_token(&one), queue_token(&two));
+    }
+
+    #[test]
+    fn a_task_queue_is_read_back_from_its_subject() {
+        let namespace = NamespaceId::from("ns");
+        for queue in ["payment-queue", "a.b c*>", "Grüße"] {
+            let subject = task(TaskKind::Activity, &namespace, queue);
+            let found = ("activity", "ns", queue.to_owned());
+            assert_eq!(task_queue_of(&subject), Some(found));
+        }
+        assert_eq!(task_queue_of("fm.log.1"), None);
     }
 
     #[test]

@@ -549,7 +549,7 @@ mod tests {
         let mut history = history(&[1..=2, 3..=3], CHUNK_BYTES);
         assert_eq!(history.unstored(3, false).unwrap().len(), 1);
         history.on_stored(3, 1, 1);
-        assert_eq!((history.sealed(), history.bytes()), (1, CHUNK_BYTES));
+        assert_eq!((history.sealed(), history.bytes), (1, CHUNK_BYTES));
         assert!(history.unstored(3, false).is_none());
         assert_eq!(history.unstored(3, true).unwrap().len(), 0);
         assert_eq!(history.unstored(4, false).unwrap().len(), 1);
