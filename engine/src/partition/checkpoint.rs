@@ -336,7 +336,7 @@ impl DirtyRun {
             run_id,
             key: loaded.key,
             sealed: loaded.history.sealed(),
-            chunks: loaded.history.chunks(),
+            chunks: loaded.history.chunks(durable.next_event_id),
             unstored: loaded.history.unstored(durable.next_event_id, ends),
             writes_current: is_current && loaded.current_at > loaded.current_stored_at,
             publishes: loaded.visible_at > loaded.published_at,

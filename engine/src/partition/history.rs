@@ -100,9 +100,11 @@ impl History {
         self.sealed
     }
 
-    /// Chunks in the state store once everything in memory is there.
-    pub fn chunks(&self) -> u32 {
-        self.sealed + u32::from(!self.open.is_empty())
+    /// Chunks in the state store once all events below `until` are there. Later ones may be in memory already: they belong to
+    /// commits that are not acknowledged, and may begin a chunk that nobody has written.
+    pub fn chunks(&self, until: i64) -> u32 {
+        let has_more = self.open.first().is_some_and(|batch| batch.first() < until);
+        self.sealed + u32::from(has_more)
     }
 
     /// What a checkpoint has to write for the events below `until`; nothing if all of it is stored, unless it is to be
