@@ -15,6 +15,9 @@ use rustix::process::{Pid, Signal, kill_process};
 /// How long a process may take over its orderly end before it is killed.
 const TERMINATE_MAX: Duration = Duration::from_secs(20);
 
+/// How long the kernel may take to stop a process's threads.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+
 /// `$1` is the process id, `$2` the folder. Deaf to Ctrl-C: the test process hears that too, and its end is what counts.
 const REAPER: &str = r#"trap '' INT TERM HUP
 read -r _
@@ -67,9 +70,27 @@ impl Process {
         self.child.try_wait().expect("own child can be waited for")
     }
 
-    /// SIGSTOP: it keeps its connections and does nothing.
+    /// SIGSTOP: it keeps its connections and does nothing. Returns when its last thread stands still, which is a moment after
+    /// the signal.
     pub fn pause(&self) {
         self.signal(Signal::STOP);
+        let end = Instant::now() + PAUSE_MAX;
+        while !self.stands_still() && Instant::now() < end {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Whether the kernel counts every thread as stopped; true where there is no `/proc` to ask.
+    fn stands_still(&self) -> bool {
+        let Ok(threads) = std::fs::read_dir(format!("/proc/{}/task", self.id())) else {
+            return true;
+        };
+        threads.flatten().all(|thread| {
+            let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            // After the name, which may hold anything, in parentheses.
+            stat.rsplit_once(") ")
+                .is_none_or(|(_, rest)| rest.starts_with('T'))
+        })
     }
 
     /// SIGCONT.
