@@ -51,6 +51,9 @@ impl Steps {
     }
 }
 
+/// Processes run one after the other before a measurement.
+const WARM_UP_CALLS: usize = 50;
+
 #[derive(Parser)]
 struct Args {
     /// Where the server takes invocations
@@ -85,6 +88,11 @@ async fn main() -> anyhow::Result<()> {
         ("restate_ten_step_runs", "runs", 10),
     ] {
         let url = format!("{}/Steps/{handler}", args.ingress);
+        // A server that has just started stalls under hundreds of first calls at once.
+        for _ in 0..WARM_UP_CALLS {
+            let answer = http.post(&url).json(&steps).send().await?;
+            answer.error_for_status()?.bytes().await?;
+        }
         let value = measure(&http, &url, steps, args.callers, window).await?;
         println!(
             "{}",
