@@ -143,9 +143,7 @@ fn queue(name: &str) -> TaskQueue {
 fn done() -> Command {
     Command {
         command_type: CommandType::CompleteWorkflowExecution,
-        attributes: Some(CommandAttributes::CompleteWorkflowExecution(
-            CompleteWorkflowExecutionCommandAttributes::default(),
-        )),
+        attributes: Some(CompleteWorkflowExecutionCommandAttributes::default().into()),
         ..Command::default()
     }
 }
@@ -157,7 +155,7 @@ fn activity(step: u64) -> Command {
     };
     Command {
         command_type: CommandType::ScheduleActivityTask,
-        attributes: Some(CommandAttributes::ScheduleActivityTask(
+        attributes: Some(
             ScheduleActivityTaskCommandAttributes {
                 activity_id: step.to_string(),
                 activity_type: Some(ActivityType {
@@ -169,8 +167,9 @@ fn activity(step: u64) -> Command {
                 }),
                 start_to_close_timeout: Some(Duration::from_secs(60)),
                 ..ScheduleActivityTaskCommandAttributes::default()
-            },
-        )),
+            }
+            .into(),
+        ),
         ..Command::default()
     }
 }

@@ -41,6 +41,7 @@ pub struct Command {
 }
 
 oneof! {
+    boxed
     /// The choice `attributes` of [`Command`].
     CommandAttributes = pb::command::v1::command::Attributes {
         ScheduleActivityTask = ScheduleActivityTaskCommandAttributes(ScheduleActivityTaskCommandAttributes),

@@ -62,6 +62,7 @@ pub struct HistoryEvent {
 }
 
 oneof! {
+    boxed
     /// The choice `attributes` of [`HistoryEvent`].
     HistoryEventAttributes = pb::history::v1::history_event::Attributes {
         WorkflowExecutionStarted = WorkflowExecutionStartedEventAttributes(WorkflowExecutionStartedEventAttributes),

@@ -14,7 +14,7 @@ macro_rules! event_kinds {
             }
         }
         $(impl From<$attributes> for HistoryEventAttributes {
-            fn from(attributes: $attributes) -> Self { Self::$kind(attributes) }
+            fn from(attributes: $attributes) -> Self { Self::$kind(Box::new(attributes)) }
         })*
     };
 }
@@ -27,7 +27,7 @@ macro_rules! command_kinds {
             }
         }
         $(impl From<$attributes> for CommandAttributes {
-            fn from(attributes: $attributes) -> Self { Self::$kind(attributes) }
+            fn from(attributes: $attributes) -> Self { Self::$kind(Box::new(attributes)) }
         })*
     };
 }

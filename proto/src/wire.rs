@@ -122,9 +122,19 @@ macro_rules! enumeration {
 
 macro_rules! oneof {
     ($(#[$meta:meta])* $name:ident = $wire:path { $($(#[$variant_meta:meta])* $variant:ident = $wire_variant:ident($type:ty),)* }) => {
+        crate::wire::oneof! { @ $(#[$meta])* #[allow(clippy::large_enum_variant)] $name = $wire {
+            $($(#[$variant_meta])* $variant = $wire_variant($type) from |value| value, into |value| value,)*
+        } }
+    };
+    // Each variant in a box of its own: for choices whose largest kind is far larger than the usual ones.
+    (boxed $(#[$meta:meta])* $name:ident = $wire:path { $($(#[$variant_meta:meta])* $variant:ident = $wire_variant:ident($type:ty),)* }) => {
+        crate::wire::oneof! { @ $(#[$meta])* $name = $wire {
+            $($(#[$variant_meta])* $variant = $wire_variant(Box<$type>) from Box::new, into |value: Box<$type>| *value,)*
+        } }
+    };
+    (@ $(#[$meta:meta])* $name:ident = $wire:path { $($(#[$variant_meta:meta])* $variant:ident = $wire_variant:ident($type:ty) from $from:expr, into $into:expr,)* }) => {
         $(#[$meta])*
         #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
-        #[allow(clippy::large_enum_variant)]
         pub enum $name { $($(#[$variant_meta])* $variant($type),)* }
 
         const _: () = {
@@ -132,13 +142,13 @@ macro_rules! oneof {
             impl crate::wire::Wire<Choice> for $name {
                 fn from_wire(wire: Choice) -> Result<Self, crate::wire::WireError> {
                     match wire {
-                        $(Choice::$wire_variant(value) => crate::wire::Wire::from_wire(value).map(Self::$variant)
+                        $(Choice::$wire_variant(value) => crate::wire::Wire::from_wire(value).map($from).map(Self::$variant)
                             .map_err(|error: crate::wire::WireError| error.within(stringify!($variant))),)*
                     }
                 }
                 fn into_wire(self) -> Choice {
                     match self {
-                        $(Self::$variant(value) => Choice::$wire_variant(crate::wire::Wire::into_wire(value)),)*
+                        $(Self::$variant(value) => Choice::$wire_variant(crate::wire::Wire::into_wire(($into)(value))),)*
                     }
                 }
             }

@@ -374,16 +374,14 @@ fn command(command_type: CommandType, attributes: CommandAttributes) -> Command 
 pub fn done() -> Command {
     command(
         CommandType::CompleteWorkflowExecution,
-        CommandAttributes::CompleteWorkflowExecution(
-            CompleteWorkflowExecutionCommandAttributes::default(),
-        ),
+        CommandAttributes::from(CompleteWorkflowExecutionCommandAttributes::default()),
     )
 }
 
 pub fn activity(id: &str) -> Command {
     command(
         CommandType::ScheduleActivityTask,
-        CommandAttributes::ScheduleActivityTask(ScheduleActivityTaskCommandAttributes {
+        CommandAttributes::from(ScheduleActivityTaskCommandAttributes {
             activity_id: id.to_owned(),
             activity_type: Some(ActivityType {
                 name: "act".to_owned(),
@@ -398,7 +396,7 @@ pub fn activity(id: &str) -> Command {
 pub fn timer(id: &str, seconds: u64) -> Command {
     command(
         CommandType::StartTimer,
-        CommandAttributes::StartTimer(StartTimerCommandAttributes {
+        CommandAttributes::from(StartTimerCommandAttributes {
             timer_id: id.to_owned(),
             start_to_fire_timeout: Some(Duration::from_secs(seconds)),
         }),
@@ -416,7 +414,7 @@ pub fn marker(bytes: usize) -> Command {
     };
     command(
         CommandType::RecordMarker,
-        CommandAttributes::RecordMarker(RecordMarkerCommandAttributes {
+        CommandAttributes::from(RecordMarkerCommandAttributes {
             marker_name: "m".to_owned(),
             details: [("d".to_owned(), details)].into(),
             ..RecordMarkerCommandAttributes::default()
@@ -427,14 +425,12 @@ pub fn marker(bytes: usize) -> Command {
 pub fn child(workflow_id: &str) -> Command {
     command(
         CommandType::StartChildWorkflowExecution,
-        CommandAttributes::StartChildWorkflowExecution(
-            StartChildWorkflowExecutionCommandAttributes {
-                workflow_id: workflow_id.to_owned(),
-                workflow_type: Some(WorkflowType {
-                    name: "Child".to_owned(),
-                }),
-                ..StartChildWorkflowExecutionCommandAttributes::default()
-            },
-        ),
+        CommandAttributes::from(StartChildWorkflowExecutionCommandAttributes {
+            workflow_id: workflow_id.to_owned(),
+            workflow_type: Some(WorkflowType {
+                name: "Child".to_owned(),
+            }),
+            ..StartChildWorkflowExecutionCommandAttributes::default()
+        }),
     )
 }
