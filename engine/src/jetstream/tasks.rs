@@ -126,8 +126,12 @@ impl Collector {
             let failure = match outcome {
                 Ok(Ok(acknowledged)) if acknowledged.duplicate => None,
                 Ok(Ok(acknowledged)) => {
-                    let began_anew = acknowledged.sequence <= last;
-                    last = acknowledged.sequence;
+                    let began_anew = began_anew(last, acknowledged.sequence);
+                    last = if began_anew {
+                        acknowledged.sequence
+                    } else {
+                        last.max(acknowledged.sequence)
+                    };
                     began_anew.then(|| "the stream of tasks began anew".to_owned())
                 }
                 Ok(Err(error)) => Some(error.to_string()),
@@ -144,6 +148,13 @@ impl Collector {
             }
         }
     }
+}
+
+/// Whether a task's place shows that the stream was made anew. Partitions publish at the same time, so that a place may be
+/// looked at after a later one, but never after one that is further away than there are dispatches under way. What is nearer
+/// is left to the guard, which knows the stream by the time of its making.
+fn began_anew(last: u64, sequence: u64) -> bool {
+    sequence + DISPATCHES_MAX as u64 <= last
 }
 
 /// Keeps the stream of tasks in being, and tells the owners when tasks may be lost.
@@ -220,6 +231,17 @@ impl Seen {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_place_far_behind_shows_a_new_stream_and_a_near_one_does_not() {
+        let under_way = DISPATCHES_MAX as u64;
+        assert!(!began_anew(0, 1));
+        assert!(!began_anew(20_000, 20_001));
+        assert!(!began_anew(20_000, 19_999));
+        assert!(!began_anew(20_000, 20_001 - under_way));
+        assert!(began_anew(20_000, 20_000 - under_way));
+        assert!(began_anew(20_000, 1));
+    }
 
     #[test]
     fn a_stream_that_was_made_anew_or_emptied_is_another() {

@@ -213,6 +213,9 @@ impl Owner {
             self.state.dirty.remove(&stored.run_id);
         }
         self.state.recount(&stored.run_id);
+        if !stored.goes_on {
+            self.state.evict_closed(&stored.run_id);
+        }
     }
 
     /// Everything that the state store lacks, as of the last acknowledged commit.

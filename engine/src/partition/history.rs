@@ -29,6 +29,9 @@ pub const PAGE_BATCHES_MAX: usize = 256;
 /// Bytes of events on one page, but for a single batch that is larger; the edge's clients take 4 MiB.
 const PAGE_BYTES_MAX: usize = 3_500_000;
 
+/// The room of an event's attributes, of the usual kinds.
+const ATTRIBUTES_BYTES: usize = 400;
+
 /// The events of one transition.
 pub type Events = Arc<Vec<Arc<HistoryEvent>>>;
 
@@ -90,10 +93,10 @@ impl History {
         });
     }
 
-    /// Estimated bytes in memory: an event takes the room of the largest kind, and what its MessagePack holds besides.
+    /// Estimated bytes in memory: an event, the room of its attributes, and what its MessagePack holds besides.
     pub fn memory_bytes(&self) -> usize {
         let events: usize = self.open.iter().map(|batch| batch.events.len()).sum();
-        events * size_of::<HistoryEvent>() + self.bytes
+        events * (size_of::<HistoryEvent>() + ATTRIBUTES_BYTES) + self.bytes
     }
 
     pub fn sealed(&self) -> u32 {

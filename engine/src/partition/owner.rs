@@ -89,7 +89,16 @@ pub struct Owner {
     pub(super) rounds: u64,
     released: mpsc::Sender<Released>,
     tasks_lost: Arc<Notify>,
+    dispatching: Dispatching,
     aside: JoinSet<Aside>,
+}
+
+/// All tasks being dispatched again: one round at a time, since the next one repeats what this one does.
+#[derive(Default)]
+struct Dispatching {
+    under_way: bool,
+    /// Tasks were lost since it began.
+    once_more: bool,
 }
 
 /// What goes on beside the loop.
@@ -192,6 +201,10 @@ impl Owner {
             rounds: 0,
             released,
             tasks_lost,
+            dispatching: Dispatching {
+                under_way: true,
+                once_more: false,
+            },
             aside,
         }
     }
@@ -254,11 +267,15 @@ impl Owner {
                 Some(result) = self.acknowledgements.next() => self.on_append_result(result, stop).await?,
                 result = self.confirmations.next() => self.on_confirmation(result).await?,
                 Some(done) = self.checkpoints.next() => self.on_checkpoint(done)?,
-                Some(Ok(aside)) = self.aside.join_next() => {
-                    if let Aside::Presence(keys) = aside {
-                        self.state.presence.complete(keys);
+                Some(aside) = self.aside.join_next() => match aside {
+                    Ok(Aside::Presence(keys)) => self.state.presence.complete(keys),
+                    Ok(Aside::DispatchedAgain) | Err(_) => {
+                        self.dispatching.under_way = false;
+                        if std::mem::take(&mut self.dispatching.once_more) {
+                            self.dispatch_again();
+                        }
                     }
-                }
+                },
                 Some(Ok(done)) = self.loads.join_next(), if accepts => {
                     self.begin_round();
                     self.on_loaded(done);
@@ -466,6 +483,10 @@ impl Owner {
 
     /// Every task that should lie on a queue is put there once more: those that were there may be gone.
     fn dispatch_again(&mut self) {
+        if std::mem::replace(&mut self.dispatching.under_way, true) {
+            self.dispatching.once_more = true;
+            return;
+        }
         self.rounds += 1;
         let round = self.round();
         let mut loaded: Vec<_> = self

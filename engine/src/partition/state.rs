@@ -231,6 +231,20 @@ impl State {
         evicted
     }
 
+    /// A closed run whose end is stored leaves memory: what is asked of it later is read from the store.
+    pub fn evict_closed(&mut self, run_id: &RunId) {
+        let is_idle = self.runs.get(run_id).is_some_and(|loaded| {
+            let is_loading = self
+                .workflows
+                .get(&loaded.key)
+                .is_some_and(|workflow| workflow.loading || !workflow.parked.is_empty());
+            !is_loading && loaded.is_free() && !self.dirty.contains(run_id)
+        });
+        if is_idle {
+            self.evict_one(run_id);
+        }
+    }
+
     fn evict_one(&mut self, run_id: &RunId) {
         let Some(loaded) = self.remove(run_id) else {
             return;

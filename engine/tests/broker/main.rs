@@ -62,6 +62,7 @@ both! {
     state::partitions_are_apart,
     tasks::a_task_goes_to_one_poller_once,
     tasks::a_repeated_message_id_is_one_task,
+    tasks::tasks_dispatched_at_the_same_time_are_none_lost,
     tasks::queues_and_kinds_are_apart,
     tasks::a_sticky_task_is_heard_by_its_listener,
     tasks::a_sticky_task_that_nobody_hears_comes_back,

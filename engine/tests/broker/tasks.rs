@@ -78,6 +78,31 @@ pub async fn a_repeated_message_id_is_one_task(world: &dyn World) {
     assert_eq!(world.poll(kind, &namespace(), "q").await, None);
 }
 
+/// Acknowledgements of dispatches at the same time are looked at in another order than they came in: that is no loss.
+pub async fn tasks_dispatched_at_the_same_time_are_none_lost(world: &dyn World) {
+    const DISPATCHERS: usize = 16;
+    const TASKS: usize = 200;
+    let broker = world.connect("one").await;
+    let mut lost = broker.tasks_lost().await.unwrap();
+    let dispatching = (0..DISPATCHERS).map(|dispatcher| {
+        let broker = broker.clone();
+        tokio::spawn(async move {
+            for number in 0..TASKS {
+                let id = format!("{dispatcher}-{number}");
+                broker
+                    .dispatch(TaskKind::Activity, &namespace(), "many", &task(&id), &id)
+                    .await
+                    .unwrap();
+            }
+        })
+    });
+    for done in futures::future::join_all(dispatching.collect::<Vec<_>>()).await {
+        done.unwrap();
+    }
+    let told = tokio::time::timeout(Duration::from_secs(3), lost.next()).await;
+    assert!(told.is_err(), "tasks were said to be lost");
+}
+
 pub async fn queues_and_kinds_are_apart(world: &dyn World) {
     let broker = world.connect("one").await;
     let strange = "a queue.with * and >";
