@@ -62,7 +62,7 @@ pub struct HistoryEvent {
 }
 
 oneof! {
-    boxed
+    shared
     /// The choice `attributes` of [`HistoryEvent`].
     HistoryEventAttributes = pb::history::v1::history_event::Attributes {
         WorkflowExecutionStarted = WorkflowExecutionStartedEventAttributes(WorkflowExecutionStartedEventAttributes),

@@ -14,7 +14,10 @@ macro_rules! event_kinds {
             }
         }
         $(impl From<$attributes> for HistoryEventAttributes {
-            fn from(attributes: $attributes) -> Self { Self::$kind(Box::new(attributes)) }
+            fn from(attributes: $attributes) -> Self { Self::$kind(attributes.into()) }
+        }
+        impl From<std::sync::Arc<$attributes>> for HistoryEventAttributes {
+            fn from(attributes: std::sync::Arc<$attributes>) -> Self { Self::$kind(attributes) }
         })*
     };
 }

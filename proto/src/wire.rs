@@ -132,6 +132,12 @@ macro_rules! oneof {
             $($(#[$variant_meta])* $variant = $wire_variant(Box<$type>) from Box::new, into |value: Box<$type>| *value,)*
         } }
     };
+    // The same, for kinds that several hold: a clone is one more holder.
+    (shared $(#[$meta:meta])* $name:ident = $wire:path { $($(#[$variant_meta:meta])* $variant:ident = $wire_variant:ident($type:ty),)* }) => {
+        crate::wire::oneof! { @ $(#[$meta])* $name = $wire {
+            $($(#[$variant_meta])* $variant = $wire_variant(std::sync::Arc<$type>) from std::sync::Arc::new, into std::sync::Arc::<$type>::unwrap_or_clone,)*
+        } }
+    };
     (@ $(#[$meta:meta])* $name:ident = $wire:path { $($(#[$variant_meta:meta])* $variant:ident = $wire_variant:ident($type:ty) from $from:expr, into $into:expr,)* }) => {
         $(#[$meta])*
         #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]

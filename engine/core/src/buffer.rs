@@ -4,6 +4,7 @@
 //! that a signal sent before them is seen first. Events that refer to a Started event in the same buffer are wired to its id.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use fermata_proto::event::*;
 
@@ -69,24 +70,22 @@ fn begins(event: &HistoryEvent) -> Option<i64> {
 
 fn wire(event: &mut HistoryEvent, started: &BTreeMap<i64, i64>) {
     use HistoryEventAttributes as A;
+    macro_rules! parts {
+        ($attributes:ident, $of:ident) => {{
+            let attributes = Arc::make_mut($attributes);
+            (attributes.$of, &mut attributes.started_event_id)
+        }};
+    }
     let (of, started_event_id) = match &mut event.attributes {
-        Some(A::ActivityTaskCompleted(a)) => (a.scheduled_event_id, &mut a.started_event_id),
-        Some(A::ActivityTaskFailed(a)) => (a.scheduled_event_id, &mut a.started_event_id),
-        Some(A::ActivityTaskTimedOut(a)) => (a.scheduled_event_id, &mut a.started_event_id),
-        Some(A::ActivityTaskCanceled(a)) => (a.scheduled_event_id, &mut a.started_event_id),
-        Some(A::ChildWorkflowExecutionCompleted(a)) => {
-            (a.initiated_event_id, &mut a.started_event_id)
-        }
-        Some(A::ChildWorkflowExecutionFailed(a)) => (a.initiated_event_id, &mut a.started_event_id),
-        Some(A::ChildWorkflowExecutionTimedOut(a)) => {
-            (a.initiated_event_id, &mut a.started_event_id)
-        }
-        Some(A::ChildWorkflowExecutionCanceled(a)) => {
-            (a.initiated_event_id, &mut a.started_event_id)
-        }
-        Some(A::ChildWorkflowExecutionTerminated(a)) => {
-            (a.initiated_event_id, &mut a.started_event_id)
-        }
+        Some(A::ActivityTaskCompleted(a)) => parts!(a, scheduled_event_id),
+        Some(A::ActivityTaskFailed(a)) => parts!(a, scheduled_event_id),
+        Some(A::ActivityTaskTimedOut(a)) => parts!(a, scheduled_event_id),
+        Some(A::ActivityTaskCanceled(a)) => parts!(a, scheduled_event_id),
+        Some(A::ChildWorkflowExecutionCompleted(a)) => parts!(a, initiated_event_id),
+        Some(A::ChildWorkflowExecutionFailed(a)) => parts!(a, initiated_event_id),
+        Some(A::ChildWorkflowExecutionTimedOut(a)) => parts!(a, initiated_event_id),
+        Some(A::ChildWorkflowExecutionCanceled(a)) => parts!(a, initiated_event_id),
+        Some(A::ChildWorkflowExecutionTerminated(a)) => parts!(a, initiated_event_id),
         _ => return,
     };
     if let Some(event_id) = started.get(&of) {

@@ -475,10 +475,10 @@ pub(crate) fn on_answered_after_close(
 pub(crate) fn apply_initiated(
     run: &mut Run,
     event: &HistoryEvent,
-    attributes: &StartChildWorkflowExecutionInitiatedEventAttributes,
+    attributes: &Arc<StartChildWorkflowExecutionInitiatedEventAttributes>,
 ) {
     let child = Child {
-        initiated: attributes.clone().into(),
+        initiated: attributes.clone(),
         ..Child::default()
     };
     Arc::make_mut(&mut run.children).insert(event.event_id, child);

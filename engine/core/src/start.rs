@@ -521,9 +521,9 @@ fn without_nulls(memo: &Memo) -> Memo {
 pub(crate) fn apply_started(
     run: &mut Run,
     event: &HistoryEvent,
-    attributes: &WorkflowExecutionStartedEventAttributes,
+    attributes: &Arc<WorkflowExecutionStartedEventAttributes>,
 ) {
-    run.started = Arc::new(attributes.clone());
+    run.started = attributes.clone();
     run.start_time = event.event_time.unwrap_or_default();
     run.status = WorkflowExecutionStatus::Running;
     run.memo = attributes.memo.clone().unwrap_or_default().fields.into();

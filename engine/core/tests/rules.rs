@@ -231,7 +231,7 @@ fn assert_failed_for_good(world: &World, run_id: &str, text: &str) {
             _ => None,
         });
     let failed = failed.expect("the activity failed");
-    assert_eq!(failed.failure.unwrap().message, text);
+    assert_eq!(failed.failure.as_ref().unwrap().message, text);
     assert_eq!(failed.retry_state, RetryState::NonRetryableFailure);
 }
 

@@ -527,13 +527,15 @@ impl Snapshot {
             record: Some(codec::encode(&deleted_record(deletion))),
             ttl: Some(DELETED_VISIBLE),
         });
-        let mut writes: Vec<_> = changed.chain(deleted).collect();
-        while !writes.is_empty() {
-            let rest = writes.split_off(writes.len().min(STATE_BATCH_MAX));
-            shared.broker.publish_visibility(writes).await?;
-            writes = rest;
+        // Encoded batch by batch: after a burst of starts all of them together would be large.
+        let mut writes = changed.chain(deleted);
+        loop {
+            let batch: Vec<_> = writes.by_ref().take(STATE_BATCH_MAX).collect();
+            if batch.is_empty() {
+                return Ok(());
+            }
+            shared.broker.publish_visibility(batch).await?;
         }
-        Ok(())
     }
 
     /// Full chunks were written while the run was open, and so without an end: they get one.

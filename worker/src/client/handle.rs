@@ -139,15 +139,17 @@ impl<R: Value> WorkflowHandle<R> {
         use HistoryEventAttributes as A;
         let workflow_id = self.workflow_id.clone();
         match event {
-            A::WorkflowExecutionContinuedAsNew(a) => Ok(Closed::NextRun(a.new_execution_run_id)),
+            A::WorkflowExecutionContinuedAsNew(a) => {
+                Ok(Closed::NextRun(a.new_execution_run_id.clone()))
+            }
             A::WorkflowExecutionCompleted(a) if !a.new_execution_run_id.is_empty() => {
-                Ok(Closed::NextRun(a.new_execution_run_id))
+                Ok(Closed::NextRun(a.new_execution_run_id.clone()))
             }
             A::WorkflowExecutionFailed(a) if !a.new_execution_run_id.is_empty() => {
-                Ok(Closed::NextRun(a.new_execution_run_id))
+                Ok(Closed::NextRun(a.new_execution_run_id.clone()))
             }
             A::WorkflowExecutionTimedOut(a) if !a.new_execution_run_id.is_empty() => {
-                Ok(Closed::NextRun(a.new_execution_run_id))
+                Ok(Closed::NextRun(a.new_execution_run_id.clone()))
             }
             A::WorkflowExecutionCompleted(a) => from_payloads(a.result.as_ref())
                 .map(Closed::Result)
@@ -157,12 +159,12 @@ impl<R: Value> WorkflowHandle<R> {
                 }),
             A::WorkflowExecutionFailed(a) => Err(ResultError::Failed {
                 workflow_id,
-                failure: Box::new(a.failure.unwrap_or_default()),
+                failure: Box::new(a.failure.clone().unwrap_or_default()),
             }),
             A::WorkflowExecutionCanceled(_) => Err(ResultError::Cancelled { workflow_id }),
             A::WorkflowExecutionTerminated(a) => Err(ResultError::Terminated {
                 workflow_id,
-                reason: a.reason,
+                reason: a.reason.clone(),
             }),
             A::WorkflowExecutionTimedOut(_) => Err(ResultError::TimedOut { workflow_id }),
             _ => Err(ClientError::Unexpected {

@@ -188,7 +188,7 @@ fn retry_later(
 pub(crate) fn apply_scheduled(
     run: &mut Run,
     event: &HistoryEvent,
-    attributes: &ActivityTaskScheduledEventAttributes,
+    attributes: &Arc<ActivityTaskScheduledEventAttributes>,
 ) {
     let time = event.event_time.unwrap_or_default();
     Arc::make_mut(&mut run.activity_ids).insert(attributes.activity_id.clone(), event.event_id);
@@ -197,7 +197,7 @@ pub(crate) fn apply_scheduled(
         Activity {
             scheduled_event_id: event.event_id,
             scheduled_time: time,
-            scheduled: attributes.clone().into(),
+            scheduled: attributes.clone(),
             progress: ActivityProgress {
                 attempt: 1,
                 attempt_scheduled_time: time,

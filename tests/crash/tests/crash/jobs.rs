@@ -350,7 +350,7 @@ pub async fn drive(job: Job, client: &Client, began: Instant) -> Result<Outcome,
     let close_event = loop {
         let event = client.close_event(DEFAULT, workflow_id, &run_id).await?;
         match event.attributes {
-            Some(A::WorkflowExecutionContinuedAsNew(a)) => run_id = a.new_execution_run_id,
+            Some(A::WorkflowExecutionContinuedAsNew(a)) => run_id = a.new_execution_run_id.clone(),
             _ => break event,
         }
     };
