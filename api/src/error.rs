@@ -26,6 +26,8 @@ pub const fn code_of(kind: RejectionKind) -> Code {
         // SDKs repeat INTERNAL and DATA_LOSS alike; the message says that it is of no use.
         RejectionKind::Corrupt => Code::DataLoss,
         RejectionKind::Internal => Code::Internal,
+        // Between our own components of different versions.
+        RejectionKind::ProtocolMismatch => Code::FailedPrecondition,
     }
 }
 

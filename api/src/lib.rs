@@ -5,6 +5,9 @@
 //!
 //! The edge decides nothing about workflows: a handler parses, calls the owner of the partition, and maps the answer.
 //!
+//! [`nats`] is the door for those who speak NATS only: workers in any language, and requests that are published once and done
+//! when an engine runs.
+//!
 //! Start reading at [`service`] for what each call does, at [`grpc::server`] for what happens to it before a handler sees it, and at
 //! [`rest`] for the JSON form. [`visibility`] is the read model behind lists. [`start`](fn@start) ties all together.
 
@@ -12,6 +15,7 @@ mod backlog;
 pub mod descriptors;
 pub mod error;
 pub mod grpc;
+pub mod nats;
 pub mod ops;
 pub mod rest;
 pub mod service;

@@ -246,6 +246,44 @@ async fn a_poll_gives_a_claimed_task_or_the_default_message() {
     assert_eq!(given.unwrap().into_inner().activity_id, "3 for worker");
 }
 
+/// A process of another version gives the task back, for workers that the engine understands.
+#[tokio::test]
+async fn a_task_outlives_a_claim_in_another_protocol_version() {
+    let refusals = std::sync::atomic::AtomicUsize::new(0);
+    let world = World::start(move |call| match &call.request {
+        Request::ClaimActivityTask(claim) => {
+            assert_eq!(claim.protocol, fermata_proto::hello::PROTOCOL_VERSION);
+            if refusals.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0 {
+                return Err(fermata_proto::hello::check_protocol(9).unwrap_err());
+            }
+            Ok(Response::ActivityTask(Box::new(
+                own::PollActivityTaskQueueResponse {
+                    activity_id: "understood".to_owned(),
+                    ..Default::default()
+                },
+            )))
+        }
+        _ => nobody(call),
+    })
+    .await;
+    let task = TaskReference {
+        namespace_id: NAMESPACE_ID.into(),
+        workflow_id: "wf".into(),
+        ..TaskReference::default()
+    };
+    let subject = subjects::task(TaskKind::Activity, &NAMESPACE_ID.into(), "q");
+    let sent = world.jetstream.publish(subject, codec::encode(&task));
+    sent.await.unwrap().await.unwrap();
+    let poll = rr::PollActivityTaskQueueRequest {
+        namespace: "default".to_owned(),
+        task_queue: queue("q"),
+        identity: "worker".to_owned(),
+        ..Default::default()
+    };
+    let given = call!(world, poll_activity_task_queue, poll).unwrap();
+    assert_eq!(given.activity_id, "understood");
+}
+
 #[tokio::test]
 async fn a_queue_is_described_with_its_pollers_and_backlog() {
     let world = World::start(nobody).await;

@@ -7,6 +7,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use fermata_api::nats::{Door, DoorOptions};
 use fermata_api::ops::{Metrics, Readiness};
 use fermata_api::rest::server::operator_pages;
 use fermata_api::{Api, ApiOptions};
@@ -83,22 +84,15 @@ impl Serve {
             .map(|engine| Arc::new(EngineReadiness(Arc::downgrade(engine))) as Arc<dyn Readiness>)
             .collect();
         let stop = CancellationToken::new();
-        let role = if self.roles.api {
-            match self.start_api(http, engine_readiness, &registry).await {
-                Ok(api) => Role::Api(Box::new(api)),
-                Err(error) => {
-                    if let Some(engine) = engine.and_then(Arc::into_inner) {
-                        engine.shutdown().await;
-                    }
-                    return Err(error);
+        let opened = self.open_doors(http, engine_readiness, &registry, &stop);
+        let (role, door) = match opened.await {
+            Ok(opened) => opened,
+            Err(error) => {
+                if let Some(engine) = engine.and_then(Arc::into_inner) {
+                    engine.shutdown().await;
                 }
+                return Err(error);
             }
-        } else {
-            let metrics = Metrics::new(&registry).context("register metrics")?;
-            let pages = operator_pages(Arc::new(All(engine_readiness)), metrics);
-            let served =
-                fermata_api::rest::server::serve(pages, http, stop.clone().cancelled_owned());
-            Role::Pages(tokio::spawn(served))
         };
         self.announce(&role, engine.as_deref()).await;
         tokio::select! {
@@ -106,7 +100,10 @@ impl Serve {
             _ = interrupt.recv() => {}
         }
         tracing::info!("shutting down");
-        // The api first: its callers get their answers while the engine still serves.
+        // The doors first: their callers get their answers while the engine still serves.
+        if let Some(door) = door {
+            door.close().await;
+        }
         match role {
             Role::Api(api) => api.shutdown().await,
             Role::Pages(pages) => {
@@ -148,19 +145,55 @@ impl Serve {
         Ok(engine)
     }
 
+    /// Everything by which this process is reached, besides the engine's own subjects.
+    async fn open_doors(
+        &self,
+        http: TcpListener,
+        also_ready: Vec<Arc<dyn Readiness>>,
+        registry: &Registry,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<(Role, Option<Door>)> {
+        let transport = Transport::connect(&fermata_transport::Options {
+            servers: self.nats.clone(),
+            name: if self.roles.api {
+                "fermata-api"
+            } else {
+                "fermata-door"
+            }
+            .to_owned(),
+            wait: DEPLOYMENT_WAIT,
+        })
+        .await?;
+        let door = if self.roles.engine {
+            let options = DoorOptions {
+                replicas: self.settings.nats_replicas.unwrap_or(1),
+            };
+            let door = Door::open(transport.clone(), &options, registry).await;
+            Some(door.context("open the door for NATS clients")?)
+        } else {
+            None
+        };
+        let role = if self.roles.api {
+            let api = self.start_api(transport, http, also_ready, registry);
+            Role::Api(Box::new(api.await?))
+        } else {
+            let metrics = Metrics::new(registry).context("register metrics")?;
+            let pages = operator_pages(Arc::new(All(also_ready)), metrics);
+            let stopped = stop.clone().cancelled_owned();
+            let served = fermata_api::rest::server::serve(pages, http, stopped);
+            Role::Pages(tokio::spawn(served))
+        };
+        Ok((role, door))
+    }
+
     async fn start_api(
         &self,
+        transport: Transport,
         http: TcpListener,
         also_ready: Vec<Arc<dyn Readiness>>,
         registry: &Registry,
     ) -> anyhow::Result<Api> {
         let grpc = self.bind(self.settings.port(), "port").await?;
-        let transport = Transport::connect(&fermata_transport::Options {
-            servers: self.nats.clone(),
-            name: "fermata-api".to_owned(),
-            wait: DEPLOYMENT_WAIT,
-        })
-        .await?;
         let options = ApiOptions {
             grpc,
             http: Some(http),

@@ -66,7 +66,7 @@ impl Client {
             task_queue: queue(if sticky { "sticky" } else { "steps" }),
             identity: "bench".to_owned(),
             claim_id: format!("{run_id}-{scheduled_event_id}"),
-            worker_version: None,
+            ..ClaimTask::default()
         })
     }
 

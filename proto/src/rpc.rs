@@ -25,6 +25,8 @@ pub struct Call {
     pub namespace_id: NamespaceId,
     pub workflow_id: WorkflowId,
     /// How long the caller still waits, in milliseconds; a request that waits (a long poll, a query) is answered before.
+    /// 0 for some seconds.
+    #[serde(default)]
     pub wait_ms: u32,
     pub request: Request,
 }
@@ -228,6 +230,9 @@ pub struct ClaimTask {
     pub claim_id: String,
     #[serde(skip_serializing_if = "is_default")]
     pub worker_version: Option<crate::common::WorkerVersionCapabilities>,
+    /// [`crate::hello::PROTOCOL_VERSION`] of the poller; 0 if it does not say.
+    #[serde(skip_serializing_if = "is_default")]
+    pub protocol: u16,
 }
 
 /// Completes an activity; a worker that also hosts the workflow may take the workflow task that follows with the answer.
@@ -315,6 +320,8 @@ pub enum RejectionKind {
     /// A record is damaged; this workflow has stopped.
     Corrupt,
     Internal,
+    /// The sender speaks another version of the protocol: see [`crate::hello::PROTOCOL_VERSION`].
+    ProtocolMismatch,
 }
 
 /// The typed details of a refusal: messages of Temporal's errordetails package.

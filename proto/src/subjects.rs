@@ -2,6 +2,8 @@
 //!
 //! | subject | stream | holds |
 //! |---|---|---|
+//! | `fm.hello` | | the first words of any worker or client, core NATS |
+//! | `fm.call` | | requests of any client, handed to the right owner, core NATS |
 //! | `fm.rpc.<partition>` | | requests to the partition's owner, core NATS |
 //! | `fm.log.<partition>` | `FM_LOG_<partition>` | commits |
 //! | `fm.state.<partition>.hist.<run id>.<chunk>` | `FM_STATE_<partition>` | history, chunk by chunk from 0 |
@@ -11,15 +13,26 @@
 //! | `fm.state.<partition>.checkpoint` | | how far the log is applied |
 //! | `fm.task.<workflow or activity>.<namespace id>.<queue token>` | `FM_TASKS` | task references |
 //! | `fm.sticky.<namespace id>.<queue token>` | | workflow tasks for one worker, core NATS |
-//! | `fm.inbox.<namespace id>` | `FM_INBOX` | durable requests of any NATS client |
+//! | `fm.inbox.<namespace id or name>` | `FM_INBOX` | durable requests of any NATS client |
+//! | `fm.refused.<namespace id or name>` | `FM_REFUSED` | those that were refused, for a week |
 //! | `fm.visibility.<namespace id>.<run id>` | `FM_VISIBILITY` | one record a run, for lists |
 
 use crate::ids::{NamespaceId, Partition, WorkflowId};
 
+/// Answered by one of the engine replicas: [`crate::hello`].
+pub const HELLO: &str = "fm.hello";
+/// [`crate::rpc::Call`]s of those who do not know partitions; one of the engine replicas asks the owner for them.
+pub const CALL: &str = "fm.call";
+/// The group in which replicas share [`HELLO`] and [`CALL`].
+pub const DOOR_GROUP: &str = "fermata";
 pub const TASKS_STREAM: &str = "FM_TASKS";
 pub const TASKS_SUBJECTS: &str = "fm.task.>";
 pub const INBOX_STREAM: &str = "FM_INBOX";
-pub const INBOX_SUBJECTS: &str = "fm.inbox.>";
+pub const INBOX_SUBJECTS: &str = "fm.inbox.*";
+/// The durable consumer that all engine replicas share.
+pub const INBOX_CONSUMER: &str = "inbox";
+pub const REFUSED_STREAM: &str = "FM_REFUSED";
+pub const REFUSED_SUBJECTS: &str = "fm.refused.*";
 pub const VISIBILITY_STREAM: &str = "FM_VISIBILITY";
 pub const VISIBILITY_SUBJECTS: &str = "fm.visibility.>";
 /// Namespaces by id.
@@ -137,6 +150,17 @@ pub fn inbox(namespace_id: &NamespaceId) -> String {
     format!("fm.inbox.{namespace_id}")
 }
 
+/// The namespace's id or name, as a message of the inbox was published for it.
+pub fn inbox_namespace_of(subject: &str) -> Option<&str> {
+    let namespace = subject.strip_prefix("fm.inbox.")?;
+    (!namespace.is_empty() && !namespace.contains('.')).then_some(namespace)
+}
+
+/// Where refused messages of the inbox go; `namespace` as in the subject of the message.
+pub fn refused(namespace: &str) -> String {
+    format!("fm.refused.{namespace}")
+}
+
 pub fn visibility(namespace_id: &NamespaceId, run_id: &str) -> String {
     format!("fm.visibility.{namespace_id}.{run_id}")
 }
@@ -223,5 +247,7 @@ mod tests {
         );
         assert_eq!(history_chunk(Partition(3), "r", 1), "fm.state.3.hist.r.1");
         assert_eq!(log_stream(Partition(3)), "FM_LOG_3");
+        assert_eq!(inbox_namespace_of(&inbox(&namespace)), Some("ns"));
+        assert_eq!(inbox_namespace_of("fm.inbox.a.b"), None);
     }
 }

@@ -160,6 +160,22 @@ impl Transport {
         self.inner.client.connection_state() == async_nats::connection::State::Connected
     }
 
+    /// Makes the consumer that pollers of a queue share, unless it is there; gives its name in the stream of tasks.
+    ///
+    /// # Errors
+    /// If the broker or the stream of tasks is away; says why.
+    pub async fn task_consumer(
+        &self,
+        kind: TaskKind,
+        namespace_id: &NamespaceId,
+        queue: &str,
+    ) -> Result<String, String> {
+        Source::queue(kind, namespace_id, queue)
+            .open(self.jetstream())
+            .await?;
+        Ok(subjects::task_consumer(kind, namespace_id, queue))
+    }
+
     /// Takes workflow tasks from a normal queue.
     pub fn workflow_queue(&self, namespace_id: &NamespaceId, queue: &str) -> TaskPoller {
         let source = Source::queue(TaskKind::Workflow, namespace_id, queue);

@@ -15,6 +15,7 @@ use async_nats::jetstream::AckKind;
 use async_nats::{StatusCode, Subscriber};
 use bytes::Bytes;
 use fermata_proto::codec;
+use fermata_proto::hello::PROTOCOL_VERSION;
 use fermata_proto::ids::{NamespaceId, WorkflowId};
 use fermata_proto::rpc::{ClaimTask, RejectionKind, Response, TaskReference};
 use futures::StreamExt;
@@ -386,6 +387,7 @@ async fn claim(
         identity: waiter.claimant.identity.clone(),
         claim_id: uuid::Uuid::new_v4().to_string(),
         worker_version: waiter.claimant.worker_version.clone(),
+        protocol: PROTOCOL_VERSION,
         ..ClaimTask::default()
     };
     let namespace_id: &NamespaceId = &kept.task.namespace_id;
@@ -413,7 +415,12 @@ async fn claim(
                     | RejectionKind::NotOwner
                     | RejectionKind::ResourceExhausted
                     | RejectionKind::Internal
+                    | RejectionKind::ProtocolMismatch
             );
+            if rejection.kind == RejectionKind::ProtocolMismatch {
+                // The task is for workers that the engine understands.
+                tracing::error!(%rejection, queue = ?source, "this process cannot take tasks");
+            }
             let kind = if later {
                 AckKind::Nak(Some(NO_TASK_DELAY))
             } else {

@@ -30,6 +30,13 @@ impl Caller {
         }
     }
 
+    /// A caller that waits for so long.
+    pub(crate) fn for_at_most(wait: Duration) -> Self {
+        Self {
+            deadline: Instant::now().checked_add(wait),
+        }
+    }
+
     /// A caller that waits for ever.
     pub(crate) const fn patient() -> Self {
         Self { deadline: None }

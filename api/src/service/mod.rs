@@ -43,7 +43,8 @@ use fermata_proto::wire::Wire;
 use fermata_transport::Transport;
 use tokio_util::sync::CancellationToken;
 
-use self::caller::Caller;
+pub(crate) use self::caller::Caller;
+pub(crate) use self::checks::namespace_not_found;
 use self::pollers::Pollers;
 use crate::error::{refused_field, status_of};
 use crate::stubs::operatorservice::operator_service_server::OperatorService;
@@ -125,6 +126,14 @@ impl Service {
             .by_id(id)
             .ok_or_else(|| checks::namespace_not_found(&id.0))
     }
+}
+
+/// A queue's name by itself.
+///
+/// # Errors
+/// INVALID_ARGUMENT if it is too long.
+pub(crate) fn check_task_queue(name: &str) -> Handled<()> {
+    checks::limited(name, "TaskQueue")
 }
 
 /// The request in our types.

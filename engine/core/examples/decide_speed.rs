@@ -83,7 +83,7 @@ fn claim(run: &Run, scheduled_event_id: i64, claim_id: String) -> Box<ClaimTask>
         task_queue: queue(),
         identity: "bench".to_owned(),
         claim_id,
-        worker_version: None,
+        ..ClaimTask::default()
     })
 }
 

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use fermata_proto::enums::{ResourceExhaustedCause, ResourceExhaustedScope};
 use fermata_proto::error_details::ResourceExhaustedFailure;
+use fermata_proto::hello::check_protocol;
 use fermata_proto::ids::Partition;
-use fermata_proto::rpc::{ErrorDetail, Rejection, RejectionKind};
+use fermata_proto::rpc::{ErrorDetail, Rejection, RejectionKind, Request};
 use futures::StreamExt;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -78,6 +79,13 @@ fn accept(shared: &Arc<Shared>, tx: &mpsc::Sender<Queued>, incoming: Incoming) {
         operation: address::operation(&call.request),
         shared: shared.clone(),
     };
+    if let Request::ClaimWorkflowTask(claim) | Request::ClaimActivityTask(claim) = &call.request
+        && let Err(rejection) = check_protocol(claim.protocol)
+    {
+        info!(namespace_id = %call.namespace_id, identity = claim.identity, %rejection, "a worker was refused");
+        asker.answer(Err(rejection));
+        return;
+    }
     let wait = match call.wait_ms {
         0 => WAIT_DEFAULT,
         wait_ms => Duration::from_millis(u64::from(wait_ms)),

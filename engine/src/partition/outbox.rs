@@ -110,6 +110,7 @@ fn is_definite(answer: &Answer) -> bool {
         | RejectionKind::AlreadyExists
         | RejectionKind::FailedPrecondition
         | RejectionKind::PermissionDenied
-        | RejectionKind::Unimplemented => true,
+        | RejectionKind::Unimplemented
+        | RejectionKind::ProtocolMismatch => true,
     }
 }

@@ -62,6 +62,7 @@ fn outcome(kind: RejectionKind) -> &'static str {
         RejectionKind::Canceled => "canceled",
         RejectionKind::Corrupt => "corrupt",
         RejectionKind::Internal => "internal",
+        RejectionKind::ProtocolMismatch => "protocol_mismatch",
     }
 }
 

@@ -251,7 +251,7 @@ impl World {
             task_queue: queue(queue_name),
             identity: "worker".to_owned(),
             claim_id: format!("claim-{}", self.claims.get()),
-            worker_version: None,
+            ..ClaimTask::default()
         }
     }
 

@@ -238,7 +238,7 @@ fn claim(task: TaskReference, queue: &str, identity: &str, claim_id: String) -> 
         task_queue: model::queue(queue),
         identity: identity.to_owned(),
         claim_id,
-        worker_version: None,
+        ..ClaimTask::default()
     }
 }
 

@@ -232,6 +232,7 @@ impl World {
             | RejectionKind::FailedPrecondition
             | RejectionKind::PermissionDenied
             | RejectionKind::Unimplemented
+            | RejectionKind::ProtocolMismatch
             | RejectionKind::DeadlineExceeded
             | RejectionKind::Canceled => Some(answer),
         }

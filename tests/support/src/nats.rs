@@ -46,6 +46,7 @@ pub fn nats_server_program() -> &'static Path {
 pub struct NatsOptions {
     jetstream: bool,
     max_payload_bytes: u64,
+    denied: Option<String>,
 }
 
 impl Default for NatsOptions {
@@ -53,6 +54,7 @@ impl Default for NatsOptions {
         Self {
             jetstream: true,
             max_payload_bytes: 8 << 20,
+            denied: None,
         }
     }
 }
@@ -62,6 +64,13 @@ impl NatsOptions {
     #[must_use]
     pub fn max_payload_bytes(mut self, bytes: u64) -> Self {
         self.max_payload_bytes = bytes;
+        self
+    }
+
+    /// Drops what anybody publishes there: acknowledgements that get lost, say.
+    #[must_use]
+    pub fn deny_publish(mut self, subjects: &str) -> Self {
+        self.denied = Some(subjects.to_owned());
         self
     }
 
@@ -174,6 +183,11 @@ impl NatsServer {
         }
     }
 
+    /// Ends [`NatsOptions::deny_publish`] with the next start.
+    pub fn allow_publish(&mut self) {
+        self.options.denied = None;
+    }
+
     /// What it has logged so far.
     pub fn log(&self) -> String {
         fs::read_to_string(self.log_path()).unwrap_or_default()
@@ -226,6 +240,12 @@ impl NatsServer {
         let mut text = format!(
             "server_name: fermata-test-{port}\nhost: 127.0.0.1\nport: {port}\nmax_payload: {max_payload}\n"
         );
+        if let Some(denied) = &self.options.denied {
+            let permissions = format!(r#"{{ publish: {{ allow: [">"], deny: [{denied:?}] }} }}"#);
+            text += &format!(
+                "authorization {{\n  users: [{{ user: anybody, password: anybody, permissions: {permissions} }}]\n}}\nno_auth_user: anybody\n"
+            );
+        }
         if self.options.jetstream {
             let store = self.folder.path().join("store");
             text += &format!(

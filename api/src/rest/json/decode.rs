@@ -29,6 +29,34 @@ pub fn decode(
     }
 }
 
+/// The message within `{"<name>": {...}}`, of the type that `descriptor_of` knows by the name; with the name.
+///
+/// # Errors
+/// If the text is not JSON, not an object with one member of a known name, or as in [`decode`].
+pub fn decode_tagged<'t>(
+    descriptor_of: impl Fn(&str) -> Option<(&'t str, MessageDescriptor)>,
+    text: &str,
+) -> Result<(&'t str, DynamicMessage), JsonError> {
+    let Some(document) = parse(text)? else {
+        return Err(JsonError::Syntax("an empty text".to_owned()));
+    };
+    let Json::Object(members) = &document.root.value else {
+        return Err(document.unexpected(&document.root));
+    };
+    let [(key, node)] = &members[..] else {
+        let what = format!("{} members where one is expected", members.len());
+        return Err(document.shape(document.root.at, what));
+    };
+    let Some((name, descriptor)) = descriptor_of(&key.name) else {
+        return Err(document.shape(key.at, format!("unknown request {}", key.token)));
+    };
+    let decoder = Decoder {
+        document: &document,
+        shorthand: true,
+    };
+    Ok((name, decoder.message(descriptor, node, false)?))
+}
+
 pub(super) struct Decoder<'a> {
     pub document: &'a Document<'a>,
     /// Whether plain JSON is accepted where a payload belongs.

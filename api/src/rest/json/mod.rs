@@ -17,7 +17,7 @@ mod syntax;
 #[cfg(test)]
 mod tests;
 
-pub use decode::decode;
+pub use decode::{decode, decode_tagged};
 pub use encode::{Style, encode};
 pub use scalar::{from_text, is_text_message};
 

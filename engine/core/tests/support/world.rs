@@ -357,7 +357,7 @@ impl World {
             task_queue: queue.clone(),
             identity: identity.to_owned(),
             claim_id: self.new_id(),
-            worker_version: None,
+            ..ClaimTask::default()
         };
         if claim.task.query_id.is_some() {
             let handout = self
@@ -396,7 +396,7 @@ impl World {
             task_queue: queue.clone(),
             identity: identity.to_owned(),
             claim_id: self.new_id(),
-            worker_version: None,
+            ..ClaimTask::default()
         };
         match self.request(
             namespace,
