@@ -1,7 +1,7 @@
 # make demo: everything from nothing: builds, starts Fermata and its workers, breaks things, shows the result, stops.
 # make test: everything CI runs.
 
-.PHONY: demo test check build unit crash wire wire-replicas sim bench bench-peers
+.PHONY: demo test check build unit crash wire wire-replicas compose sim bench bench-peers
 export CARGO_TERM_COLOR ?= never
 
 demo: build
@@ -28,7 +28,12 @@ wire: build
 wire-replicas: build
 	tests/wire/play --replicas 3
 
-test: check unit wire wire-replicas
+# The docker-compose stack from nothing, scaled under load. As root on Debian it installs and starts docker if there is none.
+compose: build
+	python3 -m unittest discover --quiet -s tests/compose
+	python3 tests/compose/play.py --binaries target/debug --nats-server "$$(scripts/nats-server)"
+
+test: check unit wire wire-replicas compose
 
 # A thousand seeds of the simulation; make test plays a hundred. SEED=7 make sim plays one.
 SEEDS ?= 1000

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
 use fermata_api::nats::{Door, DoorOptions};
+use anyhow::Context;
 use fermata_api::ops::{Metrics, Readiness};
 use fermata_api::rest::server::operator_pages;
 use fermata_api::{Api, ApiOptions};
@@ -127,22 +127,13 @@ impl Serve {
         .await?;
         let options = EngineOptions {
             partitions: self.partitions,
+            partitions_must_match: self.settings.partitions.is_some(),
             cache_bytes_max: self.settings.cache_bytes_max(),
             ..EngineOptions::default()
         };
-        let engine = Engine::start(Arc::new(broker), options, Arc::new(SystemClock), registry)
+        Engine::start(Arc::new(broker), options, Arc::new(SystemClock), registry)
             .await
-            .context("start the engine")?;
-        if let Some(wanted) = self.settings.partitions
-            && wanted != engine.partitions()
-        {
-            engine.shutdown().await;
-            bail!(
-                "start the engine with {wanted} partitions: this deployment was made with another number, which is fixed; \
-                 leave --partitions out, or give a NATS without a deployment"
-            );
-        }
-        Ok(engine)
+            .context("start the engine")
     }
 
     /// Everything by which this process is reached, besides the engine's own subjects.

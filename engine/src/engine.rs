@@ -26,6 +26,8 @@ pub struct EngineOptions {
     pub id: String,
     /// For a deployment that does not exist yet; of an existing one the stored number holds.
     pub partitions: u16,
+    /// Refuse to start on a deployment with another number of partitions.
+    pub partitions_must_match: bool,
     /// Estimated bytes of runs in memory, over all partitions of this replica.
     pub cache_bytes_max: usize,
     /// Between the end of a checkpoint and the next one.
@@ -45,6 +47,7 @@ impl Default for EngineOptions {
         Self {
             id: uuid::Uuid::new_v4().to_string(),
             partitions: 16,
+            partitions_must_match: false,
             cache_bytes_max: 512 << 20,
             checkpoint_interval: Duration::from_secs(1),
             appends_in_flight_max: 4,
@@ -65,6 +68,11 @@ pub enum StartError {
     Metrics(#[from] prometheus::Error),
     #[error("{wanted} partitions are wanted; 1 to {max} are possible", max = PARTITIONS_MAX)]
     Partitions { wanted: u16 },
+    #[error(
+        "{wanted} partitions are wanted, but this deployment was made with {stored}, which is fixed; leave --partitions out, \
+         or give a NATS without a deployment"
+    )]
+    PartitionsDiffer { wanted: u16, stored: u16 },
 }
 
 /// Slices of workflow ids that a deployment may have.
@@ -153,6 +161,13 @@ impl Engine {
             partitions: options.partitions,
         };
         let cluster = broker.cluster(wanted).await?;
+        // Before this replica takes part: one that came and went would move partitions each time.
+        if options.partitions_must_match && cluster.partitions != options.partitions {
+            return Err(StartError::PartitionsDiffer {
+                wanted: options.partitions,
+                stored: cluster.partitions,
+            });
+        }
         namespaces::create_defaults(&*broker, options.default_retention).await?;
         let stop = CancellationToken::new();
         let namespaces = namespaces::watch(broker.clone(), stop.clone()).await?;

@@ -15,6 +15,8 @@ mod namespaces;
 mod partition;
 pub mod record;
 pub mod simulated;
+pub mod verify;
 
 pub use clock::{Clock, SystemClock};
 pub use engine::{Engine, EngineOptions, StartError};
+pub use membership::owner_of;

@@ -44,7 +44,7 @@ pub struct Routes {
 }
 
 impl Routes {
-    /// The routes that the API's descriptors declare.
+    /// The routes that the API's descriptors declare, and a few of our own for methods without any.
     pub fn annotated() -> Self {
         let extension = descriptors::pool()
             .get_extension_by_name("google.api.http")
@@ -66,6 +66,12 @@ impl Routes {
                     .or_default()
                     .push(route);
             }
+        }
+        for route in more_routes() {
+            by_length
+                .entry(route.segments.len())
+                .or_default()
+                .push(route);
         }
         for routes in by_length.values_mut() {
             routes.sort_by(|a, b| a.segments.cmp(&b.segments));
@@ -148,6 +154,23 @@ fn route_of(rpc: &MethodDescriptor, rule: &DynamicMessage) -> Route {
     .map(|(method, name)| (method, text(name)))
     .find(|(_, template)| !template.is_empty())
     .expect("each rule has a pattern");
+    route(rpc, http_method, template, !text("body").is_empty())
+}
+
+/// Temporal gives deletion no path, and answers DELETE on a workflow's own with 405: so do we.
+fn more_routes() -> Vec<Route> {
+    let Some(delete) =
+        descriptors::rest_methods().find(|rpc| rpc.name() == "DeleteWorkflowExecution")
+    else {
+        return Vec::new();
+    };
+    let path = "/namespaces/{namespace}/workflows/{workflow_execution.workflow_id}/delete";
+    ["/api/v1", ""]
+        .map(|prefix| route(&delete, Method::POST, format!("{prefix}{path}"), true))
+        .into()
+}
+
+fn route(rpc: &MethodDescriptor, http_method: Method, template: String, has_body: bool) -> Route {
     let segments = template.trim_start_matches('/').split('/').map(|segment| {
         match segment
             .strip_prefix('{')
@@ -162,7 +185,7 @@ fn route_of(rpc: &MethodDescriptor, rule: &DynamicMessage) -> Route {
         segments: segments.collect(),
         template,
         rpc: rpc.clone(),
-        has_body: !text("body").is_empty(),
+        has_body,
     }
 }
 
@@ -193,6 +216,13 @@ mod tests {
             wanted
         );
         assert!(found(Method::GET, "/cluster/namespaces").starts_with("ListNamespaces"));
+        assert_eq!(
+            found(
+                Method::POST,
+                "/api/v1/namespaces/default/workflows/wf/delete"
+            ),
+            r#"DeleteWorkflowExecution [("namespace", "default"), ("workflow_execution.workflow_id", "wf")]"#
+        );
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! `fermata workflow`: starts, shows and steers workflows over REST.
 
-mod rest;
-mod table;
+mod follow;
+pub mod rest;
+pub mod table;
 mod timeline;
 
 use std::process::ExitCode;
@@ -63,7 +64,13 @@ enum Command {
     /// Show how a workflow stands
     Describe(Execution),
     /// Show a workflow's history as a timeline
-    Show(Execution),
+    Show {
+        #[command(flatten)]
+        execution: Execution,
+        /// Go on with what happens until the run ends
+        #[arg(long, short)]
+        follow: bool,
+    },
     /// Wait for a workflow's result and print it
     Result {
         #[command(flatten)]
@@ -117,6 +124,8 @@ enum Command {
         #[arg(long, default_value = "")]
         reason: String,
     },
+    /// Remove a workflow with its history; one that runs is terminated first
+    Delete(Execution),
 }
 
 #[derive(clap::Args)]
@@ -158,7 +167,11 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             print(output, &answer, table::description);
             Ok(ExitCode::SUCCESS)
         }
-        Command::Show(execution) => {
+        Command::Show {
+            execution,
+            follow: true,
+        } => follow::run(&rest, &execution, output),
+        Command::Show { execution, .. } => {
             let history = rest.history(&execution.workflow_id, execution.run_id.as_deref())?;
             print(output, &json!({ "events": history }), |answer| {
                 timeline::render(answer["events"].as_array().map_or(&[], Vec::as_slice))
@@ -213,6 +226,11 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             let body = json!({ "workflowExecution": body_of(&execution), "reason": reason });
             rest.post(&["workflows", &execution.workflow_id, "terminate"], &body)?;
             done(output, "terminated", &execution)
+        }
+        Command::Delete(execution) => {
+            let body = json!({ "workflowExecution": body_of(&execution) });
+            rest.post(&["workflows", &execution.workflow_id, "delete"], &body)?;
+            done(output, "deleted", &execution)
         }
     }
 }
@@ -314,7 +332,7 @@ fn done(output: Output, what: &str, execution: &Execution) -> anyhow::Result<Exi
     Ok(ExitCode::SUCCESS)
 }
 
-fn print(output: Output, answer: &Value, table: impl FnOnce(&Value) -> String) {
+pub fn print(output: Output, answer: &Value, table: impl FnOnce(&Value) -> String) {
     let text = match output {
         Output::Table => table(answer),
         Output::Json => format!(

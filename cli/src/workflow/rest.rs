@@ -1,5 +1,6 @@
 //! Fermata's REST API, as far as the commands need it.
 
+use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
@@ -80,6 +81,27 @@ impl Rest {
         }
     }
 
+    /// Events from `token` on, waited for if there are none yet, and where the next ones begin; nothing after the end of the run.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub fn new_events(
+        &self,
+        workflow_id: &str,
+        run_id: Option<&str>,
+        token: Option<&str>,
+    ) -> anyhow::Result<(Vec<Value>, Option<String>)> {
+        let answer = self.get(
+            &["workflows", workflow_id, "history"],
+            &[
+                ("execution.runId", run_id),
+                ("waitNewEvent", Some("true")),
+                ("nextPageToken", token),
+            ],
+        )?;
+        Ok((list_of(&answer["history"]["events"]), next_page(&answer)))
+    }
+
     /// The newest executions that match, at most `limit`.
     ///
     /// # Errors
@@ -126,6 +148,9 @@ impl Rest {
             )?;
             if answer["status"] != "RUNNING" || Instant::now() >= end {
                 return Ok(answer);
+            }
+            if std::io::stderr().is_terminal() {
+                eprintln!("{workflow_id} is still running; waiting for it");
             }
         }
     }

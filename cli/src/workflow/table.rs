@@ -108,7 +108,7 @@ pub fn description(answer: &Value) -> String {
 }
 
 /// A time without its date's `T` and its fraction.
-fn moment(value: &Value) -> String {
+pub fn moment(value: &Value) -> String {
     let text = text(value);
     text.split(['.', 'Z'])
         .next()
@@ -116,7 +116,8 @@ fn moment(value: &Value) -> String {
         .replace('T', " ")
 }
 
-fn columns<const N: usize>(rows: &[[String; N]]) -> String {
+/// Rows as text; the first row is the head.
+pub fn columns<const N: usize>(rows: &[[String; N]]) -> String {
     let mut widths = [0; N];
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {

@@ -14,34 +14,47 @@ const TEXT_MAX: usize = 100;
 
 /// What later events refer to by an event id.
 #[derive(Default)]
-struct Begun<'a> {
+struct Begun {
     /// Name and time of scheduled activities, started timers and initiated children.
     by_event: BTreeMap<String, (String, Option<Timestamp>)>,
-    started: BTreeMap<&'a str, &'a Value>,
+    /// Attempts of started activities, in words.
+    started: BTreeMap<String, String>,
+}
+
+/// A history as it is read, event by event.
+#[derive(Default)]
+pub struct Timeline {
+    first: Option<Timestamp>,
+    begun: Begun,
+}
+
+impl Timeline {
+    /// The line of the next event, if it tells something.
+    pub fn line(&mut self, event: &Value) -> Option<String> {
+        let now = time(&event["eventTime"]);
+        self.first = self.first.or(now);
+        let what = line(event, &mut self.begun)?;
+        let since = match (self.first, now) {
+            (Some(first), Some(now)) => (now - first).total(jiff::Unit::Second).unwrap_or_default(),
+            _ => 0.0,
+        };
+        Some(format!(
+            "{:>5}  {since:>9.3} s  {what}\n",
+            text(&event["eventId"])
+        ))
+    }
 }
 
 /// One line an event that tells something.
 pub fn render(events: &[Value]) -> String {
-    let first = events.first().and_then(|event| time(&event["eventTime"]));
-    let mut begun = Begun::default();
-    let mut out = String::new();
-    for event in events {
-        let Some(what) = line(event, &mut begun) else {
-            continue;
-        };
-        let since = match (first, time(&event["eventTime"])) {
-            (Some(first), Some(now)) => (now - first).total(jiff::Unit::Second).unwrap_or_default(),
-            _ => 0.0,
-        };
-        out.push_str(&format!(
-            "{:>5}  {since:>9.3} s  {what}\n",
-            text(&event["eventId"])
-        ));
-    }
-    out
+    let mut timeline = Timeline::default();
+    events
+        .iter()
+        .filter_map(|event| timeline.line(event))
+        .collect()
 }
 
-fn line<'a>(event: &'a Value, begun: &mut Begun<'a>) -> Option<String> {
+fn line(event: &Value, begun: &mut Begun) -> Option<String> {
     let kind = enum_name(&event["eventType"], "EVENT_TYPE_");
     let id = text(&event["eventId"]);
     let at = time(&event["eventTime"]);
@@ -70,7 +83,9 @@ fn line<'a>(event: &'a Value, begun: &mut Begun<'a>) -> Option<String> {
         }
         "ActivityTaskStarted" => {
             if let Some(scheduled) = attributes["scheduledEventId"].as_str() {
-                begun.started.insert(scheduled, attributes);
+                begun
+                    .started
+                    .insert(scheduled.to_owned(), attempts(attributes));
             }
             return None;
         }
@@ -81,8 +96,7 @@ fn line<'a>(event: &'a Value, begun: &mut Begun<'a>) -> Option<String> {
             let (name, took) = ended(&attributes["scheduledEventId"], at, begun);
             let attempts = attributes["scheduledEventId"]
                 .as_str()
-                .and_then(|scheduled| begun.started.get(scheduled))
-                .map(|started| attempts(started))
+                .and_then(|scheduled| begun.started.remove(scheduled))
                 .unwrap_or_default();
             let verb = match kind.as_str() {
                 "ActivityTaskCompleted" => "completed",
@@ -154,7 +168,7 @@ fn attributes(event: &Value) -> &Value {
         .map_or(&Value::Null, |(_, attributes)| attributes)
 }
 
-fn ended(began: &Value, at: Option<Timestamp>, begun: &Begun<'_>) -> (String, String) {
+fn ended(began: &Value, at: Option<Timestamp>, begun: &Begun) -> (String, String) {
     match begun.by_event.get(&text(began)) {
         Some((name, Some(from))) => {
             let took = at

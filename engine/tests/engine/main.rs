@@ -4,4 +4,5 @@ mod faults;
 mod mutations;
 mod paths;
 mod reading;
+mod verifying;
 mod world;

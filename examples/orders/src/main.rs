@@ -1,6 +1,7 @@
 //! `orders-worker`: hosts the order workflow, the activities of one outside system, or everything.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Parser, ValueEnum};
@@ -9,7 +10,7 @@ use fermata_example_orders::{
     EMAIL_QUEUE, INVENTORY_QUEUE, ORDERS_QUEUE, PAYMENT_QUEUE, SHIPPING_QUEUE, email, inventory,
     payment, shipping, workflow,
 };
-use fermata_worker::{Client, ClientOptions, Worker};
+use fermata_worker::{Client, ClientOptions, Worker, WorkerOptions};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -28,6 +29,12 @@ struct Options {
     /// The payment service is down while this file exists.
     #[arg(long, env = "ORDERS_PAYMENT_OUTAGE")]
     payment_outage_file: Option<PathBuf>,
+    /// How long the payment provider takes to answer.
+    #[arg(long, env = "ORDERS_PAYMENT_MS", default_value_t = 0)]
+    payment_ms: u64,
+    /// Activities that run at once.
+    #[arg(long, env = "ORDERS_ACTIVITIES_MAX", default_value_t = WorkerOptions::default().activities_max)]
+    activities_max: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -52,20 +59,25 @@ impl Role {
 
     /// The worker of a single role; none for all of them.
     fn worker(self, client: &Client, options: &Options) -> Option<Worker> {
-        Some(match self {
+        let worker = match self {
             Self::Workflow => Worker::new(client, ORDERS_QUEUE)
                 .workflow_as(workflow::PROCESS_ORDER, workflow::process_order),
             Self::Payment => payment::host(
                 Worker::new(client, PAYMENT_QUEUE),
                 PaymentService {
                     outage_file: options.payment_outage_file.clone(),
+                    answers_after: Duration::from_millis(options.payment_ms),
                 },
             ),
             Self::Inventory => inventory::host(Worker::new(client, INVENTORY_QUEUE)),
             Self::Shipping => shipping::host(Worker::new(client, SHIPPING_QUEUE)),
             Self::Email => email::host(Worker::new(client, EMAIL_QUEUE)),
             Self::All => return None,
-        })
+        };
+        Some(worker.options(WorkerOptions {
+            activities_max: options.activities_max,
+            ..WorkerOptions::default()
+        }))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fermata_worker::{Activity, ActivityContext, ActivityResult, ApplicationError, Worker};
 
@@ -23,6 +24,8 @@ pub struct PaymentServiceDown;
 pub struct PaymentService {
     /// While this file exists, the service is down.
     pub outage_file: Option<PathBuf>,
+    /// How long it takes to answer.
+    pub answers_after: Duration,
 }
 
 impl PaymentService {
@@ -39,6 +42,7 @@ impl PaymentService {
         payment: PaymentInfo,
     ) -> ActivityResult<Payment> {
         self.check_up()?;
+        tokio::time::sleep(self.answers_after).await;
         if payment.card_token == DECLINED {
             // Trying again would not help: the workflow is told at once.
             return Err(ApplicationError::new("the card was declined")

@@ -19,6 +19,7 @@ const SOON: Duration = Duration::from_secs(20);
 fn start_workers(client: &Client, outage_file: PathBuf) {
     let service = PaymentService {
         outage_file: Some(outage_file),
+        ..PaymentService::default()
     };
     let workers = [
         Worker::new(client, ORDERS_QUEUE).workflow_as(PROCESS_ORDER, process_order),
