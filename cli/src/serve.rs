@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use fermata_api::nats::{Door, DoorOptions};
 use anyhow::Context;
+use fermata_api::nats::{Door, DoorOptions};
 use fermata_api::ops::{Metrics, Readiness};
 use fermata_api::rest::server::operator_pages;
 use fermata_api::{Api, ApiOptions};

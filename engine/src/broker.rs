@@ -12,6 +12,7 @@ use bytes::Bytes;
 pub use fermata_proto::cluster::ClusterRecord;
 use fermata_proto::ids::{NamespaceId, Partition, StreamSequence};
 use fermata_proto::namespace::NamespaceRecord;
+use fermata_proto::presence::WorkerRecord;
 use fermata_proto::rpc::{Answer, Call, TaskReference};
 use fermata_proto::subjects::TaskKind;
 use futures::future::BoxFuture;
@@ -119,7 +120,7 @@ pub struct Incoming {
     pub reply: Box<dyn FnOnce(Answer) + Send>,
 }
 
-/// What a key of the members' bucket or a namespace has become.
+/// What a member, a worker or a namespace has become.
 #[derive(Debug, Clone)]
 pub enum Watched<T> {
     Put(T),
@@ -256,7 +257,7 @@ pub trait Broker: Send + Sync + 'static {
         partition: Partition,
     ) -> Result<BoxStream<'static, Incoming>, BrokerError>;
 
-    // ---- members and namespaces ----
+    // ---- members, workers and namespaces ----
 
     /// Announces this replica; to be repeated every [`MEMBER_REFRESH`], since the key expires after [`MEMBER_TTL`].
     async fn announce(&self, member: &Member) -> Result<(), BrokerError>;
@@ -265,6 +266,10 @@ pub trait Broker: Send + Sync + 'static {
     async fn retire(&self, member_id: &str) -> Result<(), BrokerError>;
 
     async fn watch_members(&self) -> Result<BoxStream<'static, Watched<Member>>, BrokerError>;
+
+    /// The workers that announce themselves: each is gone when it was not heard of for the time that it announced.
+    async fn watch_workers(&self)
+    -> Result<BoxStream<'static, Watched<WorkerRecord>>, BrokerError>;
 
     /// Makes the namespace if no one has its id.
     async fn create_namespace(&self, record: &NamespaceRecord) -> Result<(), BrokerError>;

@@ -18,6 +18,7 @@ use crate::membership;
 use crate::metrics::Metrics;
 use crate::namespaces::{self, Namespaces};
 use crate::partition::Status;
+use crate::workers::{self, Workers};
 
 /// How a replica behaves. Bounds are per partition unless they say otherwise.
 #[derive(Debug, Clone)]
@@ -38,6 +39,9 @@ pub struct EngineOptions {
     pub limits: Limits,
     /// Retention of the namespace `default`, if it has to be made.
     pub default_retention: Duration,
+    /// How long a worker that holds something may be unknown (its claim came before its announcement, the partition was
+    /// taken over) before that is given to others. One that was known and is gone has no such time.
+    pub worker_grace: Duration,
     /// Makes ids and jitter repeatable, for simulations.
     pub seed: Option<u64>,
 }
@@ -54,6 +58,7 @@ impl Default for EngineOptions {
             requests_queued_max: 10_000,
             limits: Limits::default(),
             default_retention: Duration::from_secs(72 * 3600),
+            worker_grace: Duration::from_secs(2),
             seed: None,
         }
     }
@@ -85,6 +90,7 @@ pub struct Shared {
     pub options: EngineOptions,
     pub partitions: u16,
     pub namespaces: watch::Receiver<Arc<Namespaces>>,
+    pub workers: watch::Receiver<Arc<Workers>>,
     pub metrics: Metrics,
     owned: AtomicUsize,
     /// This replica knows the others, and with them its own share.
@@ -171,12 +177,14 @@ impl Engine {
         namespaces::create_defaults(&*broker, options.default_retention).await?;
         let stop = CancellationToken::new();
         let namespaces = namespaces::watch(broker.clone(), stop.clone()).await?;
+        let workers = workers::watch(broker.clone(), stop.clone());
         let shared = Arc::new(Shared {
             broker,
             clock,
             options,
             partitions: cluster.partitions,
             namespaces,
+            workers,
             metrics,
             owned: AtomicUsize::new(0),
             joined: AtomicBool::new(false),

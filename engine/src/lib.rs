@@ -16,6 +16,7 @@ mod partition;
 pub mod record;
 pub mod simulated;
 pub mod verify;
+mod workers;
 
 pub use clock::{Clock, SystemClock};
 pub use engine::{Engine, EngineOptions, StartError};

@@ -6,7 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use fermata_engine::broker::{AppendError, Broker, MEMBER_TTL, Member, StateWrite, Watched};
 use fermata_engine::jetstream::{ConnectError, JetStream, NatsOptions};
+use fermata_proto::codec;
 use fermata_proto::ids::{Partition, StreamSequence};
+use fermata_proto::presence::WorkerRecord;
 use fermata_proto::rpc::TaskReference;
 use fermata_proto::subjects::{self, TaskKind};
 use fermata_test_support::{NatsServer, free_port, wait_for};
@@ -157,6 +159,44 @@ async fn after_a_restart_of_the_server_everything_goes_on() {
     assert!(matches!(change, Watched::Put(seen) if seen == member));
     let change = tokio::time::timeout(MEMBER_TTL * 3, members.next()).await;
     assert!(matches!(change, Ok(Some(Watched::Gone(id))) if id == "one"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_is_gone_after_the_time_that_it_announced() {
+    let server = NatsServer::start().await;
+    let broker = connected(&server).await;
+    let context = async_nats::jetstream::new(server.client().await);
+    let bucket = context
+        .get_key_value(subjects::WORKERS_BUCKET)
+        .await
+        .unwrap();
+    let announce = async |id: &str, ttl_ms: u64| {
+        let worker = WorkerRecord {
+            id: id.to_owned(),
+            ttl_ms,
+            ..WorkerRecord::default()
+        };
+        bucket.put(id, codec::encode(&worker)).await.unwrap();
+    };
+    announce("early", 60_000).await;
+    let mut workers = broker.watch_workers().await.unwrap();
+    let mut next = async || {
+        tokio::time::timeout(PATIENCE, workers.next())
+            .await
+            .expect("the watch goes on")
+            .unwrap()
+    };
+    assert!(matches!(next().await, Watched::Put(worker) if worker.id == "early"));
+    assert!(matches!(next().await, Watched::Complete));
+    announce("short", 1_000).await;
+    let began = std::time::Instant::now();
+    assert!(matches!(next().await, Watched::Put(worker) if worker.id == "short"));
+    assert!(matches!(next().await, Watched::Gone(id) if id == "short"));
+    let took = began.elapsed();
+    assert!(took >= Duration::from_millis(900), "gone after {took:?}");
+    assert!(took <= Duration::from_secs(5), "gone after {took:?}");
+    bucket.delete("early").await.unwrap();
+    assert!(matches!(next().await, Watched::Gone(id) if id == "early"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -25,6 +25,8 @@ pub mod ids;
 pub mod inbox;
 mod kinds;
 pub mod namespace;
+pub mod payloads;
+pub mod presence;
 pub mod protocol;
 pub mod query;
 pub mod replication;

@@ -60,6 +60,8 @@ pub enum Request {
     RespondActivityTaskFailed(Box<RespondActivityTaskFailedRequest>),
     RespondActivityTaskCanceled(Box<RespondActivityTaskCanceledRequest>),
     RecordActivityTaskHeartbeat(Box<RecordActivityTaskHeartbeatRequest>),
+    /// The worker has done its part; somebody else completes the activity, by its token or its id.
+    DetachActivity(Box<DetachActivity>),
     RespondActivityTaskCompletedById(Box<RespondActivityTaskCompletedByIdRequest>),
     RespondActivityTaskFailedById(Box<RespondActivityTaskFailedByIdRequest>),
     RespondActivityTaskCanceledById(Box<RespondActivityTaskCanceledByIdRequest>),
@@ -233,6 +235,10 @@ pub struct ClaimTask {
     /// [`crate::hello::PROTOCOL_VERSION`] of the poller; 0 if it does not say.
     #[serde(skip_serializing_if = "is_default")]
     pub protocol: u16,
+    /// The key under which the worker announces itself in [`crate::subjects::WORKERS_BUCKET`]: what it holds is given to
+    /// others when the key expires. Empty of one that does not announce itself: only time-outs tell of its end.
+    #[serde(skip_serializing_if = "is_default")]
+    pub worker_id: String,
 }
 
 /// Completes an activity; a worker that also hosts the workflow may take the workflow task that follows with the answer.
@@ -245,6 +251,14 @@ pub struct CompleteActivity {
     /// started for the caller and returned.
     #[serde(skip_serializing_if = "is_default")]
     pub sticky_queue: Option<String>,
+}
+
+/// The end of the worker that took an activity says nothing about the activity any more: only time-outs do.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DetachActivity {
+    #[serde(skip_serializing_if = "is_default")]
+    pub task_token: bytes::Bytes,
 }
 
 /// The answer to [`CompleteActivity`].

@@ -39,6 +39,8 @@ pub const VISIBILITY_SUBJECTS: &str = "fm.visibility.>";
 pub const NAMESPACES_BUCKET: &str = "FM_NAMESPACES";
 /// Engine replicas; keys expire.
 pub const MEMBERS_BUCKET: &str = "FM_MEMBERS";
+/// Running workers that want their end to be noticed; keys expire.
+pub const WORKERS_BUCKET: &str = "FM_WORKERS";
 /// The deployment's fixed settings.
 pub const CLUSTER_BUCKET: &str = "FM_CLUSTER";
 

@@ -63,6 +63,21 @@ macro_rules! message {
             $($(#[$field_meta])* #[serde(skip_serializing_if = "crate::wire::is_default")] pub $field: $type,)*
         }
 
+        impl crate::payloads::VisitPayloads for $name {
+            #[allow(unused_variables)]
+            fn visit_payloads<V: crate::payloads::PayloadVisitor>(&mut self, visitor: &mut V) -> Result<(), V::Error> {
+                // Which type this is, is known when it is compiled.
+                if let Some(payload) = (self as &mut dyn std::any::Any).downcast_mut::<crate::common::Payload>() {
+                    return visitor.payload(payload);
+                }
+                if !visitor.enters(stringify!($name)) {
+                    return Ok(());
+                }
+                $(crate::payloads::VisitPayloads::visit_payloads(&mut self.$field, visitor)?;)*
+                Ok(())
+            }
+        }
+
         const _: () = {
             type Counterpart = $wire;
             impl crate::wire::Wire<Counterpart> for $name {
@@ -105,6 +120,12 @@ macro_rules! enumeration {
             }
         }
 
+        impl crate::payloads::VisitPayloads for $name {
+            fn visit_payloads<V: crate::payloads::PayloadVisitor>(&mut self, _: &mut V) -> Result<(), V::Error> {
+                Ok(())
+            }
+        }
+
         impl serde::Serialize for $name {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.serialize_i32(*self as i32)
@@ -142,6 +163,14 @@ macro_rules! oneof {
         $(#[$meta])*
         #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
         pub enum $name { $($(#[$variant_meta])* $variant($type),)* }
+
+        impl crate::payloads::VisitPayloads for $name {
+            fn visit_payloads<V: crate::payloads::PayloadVisitor>(&mut self, visitor: &mut V) -> Result<(), V::Error> {
+                match self {
+                    $(Self::$variant(value) => crate::payloads::VisitPayloads::visit_payloads(value, visitor),)*
+                }
+            }
+        }
 
         const _: () = {
             use $wire as Choice;

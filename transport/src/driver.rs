@@ -35,13 +35,13 @@ const KEEP_MAX: Duration = Duration::from_millis(500);
 /// How long a queue without polls is listened to. Temporal counts a sticky worker as gone 10 s after its last poll.
 const IDLE_MAX: Duration = Duration::from_secs(10);
 /// An owner that does not answer a claim; the broker hands the task out again.
-const CLAIM_TIMEOUT: Duration = Duration::from_secs(8);
+const CLAIM_TIMEOUT: Duration = Duration::from_secs(4);
 const RETRY_PERIOD: Duration = Duration::from_millis(100);
 const NO_TASK_DELAY: Duration = Duration::from_secs(1);
 
 /// A poll that waits.
 pub(crate) struct Waiter {
-    pub claimant: Claimant,
+    pub claimant: Box<Claimant>,
     pub until: Instant,
     pub answer: oneshot::Sender<Response>,
 }
@@ -388,6 +388,7 @@ async fn claim(
         claim_id: uuid::Uuid::new_v4().to_string(),
         worker_version: waiter.claimant.worker_version.clone(),
         protocol: PROTOCOL_VERSION,
+        worker_id: waiter.claimant.worker_id.clone(),
         ..ClaimTask::default()
     };
     let namespace_id: &NamespaceId = &kept.task.namespace_id;

@@ -10,8 +10,10 @@ mod connect;
 mod driver;
 mod namespaces;
 mod poller;
+mod presence;
 mod source;
 
 pub use connect::{ConnectError, Options, Transport};
 pub use namespaces::{Namespaces, PutError};
 pub use poller::{Claimant, TaskPoller};
+pub use presence::AnnounceError;

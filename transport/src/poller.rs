@@ -14,6 +14,8 @@ use crate::source::Source;
 pub struct Claimant {
     pub identity: String,
     pub worker_version: Option<WorkerVersionCapabilities>,
+    /// As in [`crate::Transport::announce_worker`]; empty for one that does not announce itself.
+    pub worker_id: String,
 }
 
 /// Takes tasks from one queue. Cheap to make and to clone; all pollers of a queue in a process share one reader.
@@ -35,7 +37,7 @@ impl TaskPoller {
     pub async fn poll(&self, claimant: &Claimant, until: Instant) -> Option<Response> {
         let (answer, receiver) = oneshot::channel();
         let mut message = Message::Wait(Waiter {
-            claimant: claimant.clone(),
+            claimant: Box::new(claimant.clone()),
             until,
             answer,
         });

@@ -11,7 +11,7 @@ use fermata_proto::subjects::{self, TaskKind};
 use fermata_proto::taskqueue::TaskQueue;
 
 /// A task that was handed out and neither claimed nor given back goes to another poller after this.
-const ACK_WAIT: Duration = Duration::from_secs(10);
+const ACK_WAIT: Duration = Duration::from_secs(5);
 const ACKS_PENDING_MAX: i64 = 100_000;
 const PULLS_WAITING_MAX: i64 = 20_000;
 /// A queue that nobody polls keeps its consumer for this long; its tasks stay in any case.

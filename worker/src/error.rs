@@ -9,6 +9,7 @@ use std::fmt;
 use std::time::Duration;
 
 use fermata_proto::common::Payloads;
+use fermata_proto::enums::{RetryState, TimeoutType};
 use fermata_proto::failure::{
     ApplicationFailureInfo, CanceledFailureInfo, Failure, FailureFailureInfo,
 };
@@ -145,9 +146,35 @@ pub struct ActivityError(pub(crate) ActivityErrorKind);
 pub(crate) enum ActivityErrorKind {
     Failed(Box<Failure>),
     Cancelled(Option<Payloads>),
+    /// The code has ended, the activity has not.
+    Later,
 }
 
 impl ActivityError {
+    /// The activity goes on elsewhere: somebody who has its [`crate::ActivityToken`] or knows its id completes it by a
+    /// [`crate::ActivityHandle`]. Its time-outs count on; the end of this worker does not matter to it any more.
+    pub fn complete_later() -> Self {
+        Self(ActivityErrorKind::Later)
+    }
+
+    /// As the failure of an attempt, whatever kind it is.
+    pub(crate) fn into_failure(self) -> Failure {
+        match self.0 {
+            ActivityErrorKind::Failed(failure) => *failure,
+            ActivityErrorKind::Cancelled(_) => {
+                ApplicationError::new("the activity stopped before its end")
+                    .with_type("Cancelled")
+                    .into_failure()
+            }
+            ActivityErrorKind::Later => {
+                ApplicationError::new("nobody could complete this activity later")
+                    .with_type("CompleteLater")
+                    .non_retryable()
+                    .into_failure()
+            }
+        }
+    }
+
     /// The activity has stopped because it was asked to.
     pub fn cancelled() -> Self {
         Self(ActivityErrorKind::Cancelled(None))
@@ -176,6 +203,7 @@ impl fmt::Display for ActivityError {
         match &self.0 {
             ActivityErrorKind::Failed(failure) => write_failure(f, failure),
             ActivityErrorKind::Cancelled(_) => f.write_str("cancelled"),
+            ActivityErrorKind::Later => f.write_str("to be completed later"),
         }
     }
 }
@@ -251,6 +279,32 @@ impl WorkflowError {
             .find_map(|failure| match &failure.failure_info {
                 Some(FailureFailureInfo::ApplicationFailureInfo(info)) => {
                     Some((&*failure.message, info))
+                }
+                _ => None,
+            })
+    }
+
+    /// What failed, and its causes: a step's own failure first (an activity, a child), the innermost cause last.
+    pub fn causes(&self) -> impl Iterator<Item = &Failure> {
+        self.failures()
+    }
+
+    /// Which time-out ran out, if one did.
+    pub fn timeout_type(&self) -> Option<TimeoutType> {
+        self.failures()
+            .find_map(|failure| match &failure.failure_info {
+                Some(FailureFailureInfo::TimeoutFailureInfo(info)) => Some(info.timeout_type),
+                _ => None,
+            })
+    }
+
+    /// Why a step was not tried again: the first that an activity or child among the causes tells.
+    pub fn retry_state(&self) -> Option<RetryState> {
+        self.failures()
+            .find_map(|failure| match &failure.failure_info {
+                Some(FailureFailureInfo::ActivityFailureInfo(info)) => Some(info.retry_state),
+                Some(FailureFailureInfo::ChildWorkflowExecutionFailureInfo(info)) => {
+                    Some(info.retry_state)
                 }
                 _ => None,
             })

@@ -32,33 +32,53 @@
 
 mod activity;
 mod client;
+mod codec;
 mod connection;
 mod error;
+mod history;
+mod interceptor;
 mod machine;
 mod name;
 mod payload;
+mod retry;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod worker;
 mod workflow;
 
-pub use activity::{ActivityContext, ActivityInfo, CancelReason};
+pub use activity::{ActivityContext, ActivityInfo, ActivityToken, CancelReason};
 pub use client::{
-    Client, ClientError, ClientOptions, ResultError, SignalWithStartCall, StartCall, WorkflowHandle,
+    ActivityHandle, Client, ClientError, ClientOptions, ResultError, SignalWithStartCall,
+    StartCall, WorkflowHandle,
 };
+pub use codec::{CodecFailure, PayloadCodec};
 pub use error::{ActivityError, ActivityResult, ApplicationError, WorkflowError, WorkflowResult};
-pub use machine::{ActivityCancellation, ChildCancellation, NonDeterminism};
-pub use name::{Activity, ByFunction, ByHandle, ByText, IntoActivity, IntoWorkflow, Workflow};
+pub use history::WorkflowHistory;
+pub use interceptor::{
+    AttemptOutcome, ClientCall, Headers, Interceptor, PropagateHeaders, WorkflowTaskInfo,
+};
+pub use machine::{ActivityCancellation, ChildCancellation, NonDeterminism, TaskFailure};
+#[cfg(feature = "testing")]
+pub use testing::{HistoryError, ReplayError, Replayer, TestEnvironment};
+
+pub use name::{
+    Activity, ByBlockingFunction, ByFunction, ByHandle, ByText, IntoActivity, IntoWorkflow,
+    Workflow,
+};
 pub use payload::{PayloadError, Value, from_payload, from_payloads, to_payload, to_payloads};
-pub use worker::{Shutdown, Worker, WorkerError, WorkerOptions};
+pub use worker::{RegisteredTwice, ResourceTargets, Shutdown, Worker, WorkerError, WorkerOptions};
 pub use workflow::{
-    ActivityCall, ActivityFuture, Cancelled, ChildCall, ChildFuture, ContinueAsNew,
-    ExternalWorkflow, Signals, Spawned, StartedChild, Timer, WaitUntil, WorkflowContext,
-    WorkflowInfo,
+    ActivityCall, ActivityFuture, CancellationScope, Cancelled, ChildCall, ChildFuture,
+    ContinueAsNew, ExternalWorkflow, LocalActivityCall, LocalActivityFuture, Saga, SagaError,
+    Signals, Spawned, StartedChild, Timer, WaitUntil, WorkflowContext, WorkflowInfo,
 };
 
 pub use fermata_proto::common::{Payload, Payloads, RetryPolicy};
 pub use fermata_proto::enums::{
-    ParentClosePolicy, WorkflowExecutionStatus, WorkflowIdConflictPolicy, WorkflowIdReusePolicy,
+    ParentClosePolicy, RetryState, TimeoutType, WorkflowExecutionStatus, WorkflowIdConflictPolicy,
+    WorkflowIdReusePolicy,
 };
+pub use fermata_proto::failure::{Failure, FailureFailureInfo};
 pub use fermata_proto::time::Timestamp;
 /// Waits for the first of several futures, looking at them in the order in which they stand: safe in workflows.
 pub use futures::select_biased as select;

@@ -64,6 +64,9 @@ pub struct ByHandle;
 /// See [`ByFunction`].
 pub struct ByText;
 
+/// See [`ByFunction`].
+pub struct ByBlockingFunction;
+
 /// What [`WorkflowContext::activity`] takes: an activity function, an [`Activity`] or a name.
 pub trait IntoActivity<A, R, Kind> {
     fn activity_type(&self) -> Cow<'static, str>;
@@ -73,6 +76,16 @@ impl<F, Fut, A, R, E> IntoActivity<A, R, ByFunction> for F
 where
     F: Fn(ActivityContext, A) -> Fut,
     Fut: Future<Output = Result<R, E>>,
+    E: Into<ActivityError>,
+{
+    fn activity_type(&self) -> Cow<'static, str> {
+        function_name::<F>().into()
+    }
+}
+
+impl<F, A, R, E> IntoActivity<A, R, ByBlockingFunction> for F
+where
+    F: Fn(ActivityContext, A) -> Result<R, E>,
     E: Into<ActivityError>,
 {
     fn activity_type(&self) -> Cow<'static, str> {
@@ -142,6 +155,10 @@ mod tests {
         Ok(String::new())
     }
 
+    fn refund(_ctx: ActivityContext, _amount: i64) -> Result<String, ActivityError> {
+        Ok(String::new())
+    }
+
     fn type_of<A, R, K>(activity: impl IntoActivity<A, R, K>) -> String {
         activity.activity_type().into_owned()
     }
@@ -150,6 +167,7 @@ mod tests {
     fn a_function_a_handle_and_a_text_name_the_same_activity() {
         const CHARGE: Activity<i64, String> = Activity::named("charge");
         assert_eq!(type_of(charge), "charge");
+        assert_eq!(type_of(refund), "refund");
         assert_eq!(type_of(CHARGE), "charge");
         assert_eq!(type_of::<i64, String, _>("charge"), "charge");
     }

@@ -52,6 +52,8 @@ impl Service {
         let claimant = Claimant {
             identity: request.identity,
             worker_version: taken(request.worker_version_capabilities)?,
+            // Temporal's workers do not announce themselves: time-outs tell of their end.
+            worker_id: String::new(),
         };
         match self.poll(&poller, &claimant, until).await {
             Some(task) => respond!(Ok::<_, Rejection>(task), WorkflowTask),
@@ -83,6 +85,8 @@ impl Service {
         let claimant = Claimant {
             identity: request.identity,
             worker_version: taken(request.worker_version_capabilities)?,
+            // Temporal's workers do not announce themselves: time-outs tell of their end.
+            worker_id: String::new(),
         };
         let poller = self.transport.activity_queue(&namespace.id, &name);
         match self.poll(&poller, &claimant, until).await {

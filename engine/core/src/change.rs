@@ -44,6 +44,8 @@ pub enum Change {
 pub enum Fact {
     /// The open workflow task is now this, or there is none.
     WorkflowTask(Option<Box<WorkflowTask>>),
+    /// The open workflow task was started by this worker, whose end is to be noticed.
+    WorkflowTaskWorker(String),
     Sticky(Option<Sticky>),
     /// How far a pending activity is.
     Activity {

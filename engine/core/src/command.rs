@@ -63,6 +63,8 @@ pub(crate) struct Outcome<'a> {
     pub canceled_activities: Vec<i64>,
     /// The run that follows a closing command.
     pub next_run: Option<Transaction<'a>>,
+    /// The worker that completes the task, if it announces itself: what it takes along is held by it.
+    pub worker_id: String,
 }
 
 pub(crate) fn on_completed<'a>(
@@ -115,7 +117,10 @@ pub(crate) fn on_completed<'a>(
     if tx.run().sticky != sticky {
         tx.fact(Fact::Sticky(sticky));
     }
-    let mut outcome = Outcome::default();
+    let mut outcome = Outcome {
+        worker_id: task.worker_id.clone(),
+        ..Outcome::default()
+    };
     match carry_out(&mut tx, completed_event_id, request, &mut outcome) {
         Ok(()) => {}
         Err(CommandError::RefuseCall(rejection)) => return Err(rejection),
@@ -449,7 +454,12 @@ fn finish(
             }
             if request.return_new_workflow_task {
                 tx.take_dispatch();
-                workflow_task::start(&mut tx, &request.identity, RETURNED_TASK_REQUEST_ID);
+                workflow_task::start(
+                    &mut tx,
+                    &request.identity,
+                    RETURNED_TASK_REQUEST_ID,
+                    &outcome.worker_id,
+                );
                 let mut returned = workflow_task::handout(tx.run(), true);
                 returned.history_from = tx.run().last_task_completed_event_id;
                 handout = Some(Box::new(returned));

@@ -9,7 +9,7 @@ use crate::decision::{Decision, Input, Reply, View};
 use crate::transaction::Transaction;
 use crate::{
     activity, cancel, child_workflow, close, command, deadlines, external, signal,
-    signal_with_start, start, workflow_task,
+    signal_with_start, start, worker_lost, workflow_task,
 };
 
 /// What `input` does to the addressed workflow.
@@ -22,6 +22,10 @@ pub fn decide(view: &View<'_>, input: &Input, ctx: &Context<'_>) -> Result<Decis
     match input {
         Input::Request(request) => on_request(view, request, ctx),
         Input::Deadline => deadlines::on_deadline(view, ctx),
+        Input::WorkerLost {
+            worker_id,
+            silent_for,
+        } => worker_lost::on_worker_lost(view, worker_id, *silent_for, ctx),
         Input::Delivered { outbox_id, answer } => on_delivered(view, *outbox_id, answer, ctx),
     }
 }
@@ -86,6 +90,7 @@ fn on_request(
         Request::RecordActivityTaskHeartbeatById(request) => {
             activity::on_heartbeat_by_id(view, request, ctx)
         }
+        Request::DetachActivity(request) => activity::on_detach(view, request, ctx),
         Request::ResetStickyTaskQueue(request) => {
             sticky_reset(view, request.execution.as_ref(), ctx)
         }

@@ -1,5 +1,7 @@
 //! What goes into a decision and what comes out.
 
+use std::time::Duration;
+
 use fermata_proto::event::HistoryEvent;
 use fermata_proto::rpc::{Answer, Rejection, Request, Response, TaskReference};
 use fermata_proto::service::{
@@ -28,6 +30,11 @@ pub enum Input {
     Request(Request),
     /// [`Run::next_deadline`] is reached.
     Deadline,
+    /// A worker that announced itself has not been heard of for so long; what it holds goes to others.
+    WorkerLost {
+        worker_id: String,
+        silent_for: Duration,
+    },
     /// The answer to an outbox entry. Refusals that call for a repeat never come here: the shell repeats.
     Delivered { outbox_id: u64, answer: Answer },
 }

@@ -43,6 +43,7 @@ pub mod transaction;
 mod upsert;
 mod validate;
 mod visibility;
+mod worker_lost;
 pub mod workflow_task;
 
 pub use change::{Change, Fact, Transition};

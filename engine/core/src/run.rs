@@ -166,6 +166,9 @@ pub struct WorkflowTask {
     pub history_bytes: i64,
     #[serde(skip_serializing_if = "is_default")]
     pub suggest_continue_as_new: bool,
+    /// The worker that has it, if that one announces itself.
+    #[serde(skip_serializing_if = "is_default")]
+    pub worker_id: String,
 }
 
 impl WorkflowTask {
@@ -243,6 +246,9 @@ pub struct ActivityProgress {
     /// In backoff: the attempt is not on a queue yet.
     #[serde(skip_serializing_if = "is_default")]
     pub waiting: bool,
+    /// The worker that has started it, if that one announces itself.
+    #[serde(skip_serializing_if = "is_default")]
+    pub worker_id: String,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -359,6 +365,13 @@ impl Run {
     fn apply_fact(&mut self, fact: &Fact) {
         match fact {
             Fact::WorkflowTask(task) => self.workflow_task = task.clone(),
+            Fact::WorkflowTaskWorker(worker_id) => {
+                self.workflow_task
+                    .as_mut()
+                    .expect("a fact tells of a started workflow task")
+                    .worker_id
+                    .clone_from(worker_id);
+            }
             Fact::Sticky(sticky) => self.sticky = sticky.clone(),
             Fact::Activity {
                 scheduled_event_id,

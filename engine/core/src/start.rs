@@ -50,7 +50,7 @@ pub(crate) fn on_start(
             let response = Box::new(response(tx.run(), true, ctx));
             let reply = if tx.run().started.eager_execution_accepted {
                 tx.take_dispatch();
-                workflow_task::start(&mut tx, &request.identity, &request.request_id);
+                workflow_task::start(&mut tx, &request.identity, &request.request_id, "");
                 Reply::WorkflowStarted {
                     response,
                     workflow_task: Box::new(workflow_task::handout(tx.run(), false)),

@@ -182,7 +182,7 @@ pub(crate) fn on_claim(
         return Err(gone());
     }
     let mut tx = Transaction::of(run, ctx);
-    start(&mut tx, &claim.identity, &claim.claim_id);
+    start(&mut tx, &claim.identity, &claim.claim_id, &claim.worker_id);
     let task = tx
         .run()
         .workflow_task
@@ -203,7 +203,7 @@ fn gone() -> Rejection {
 }
 
 /// Starts the scheduled task for a worker.
-pub(crate) fn start(tx: &mut Transaction<'_>, identity: &str, request_id: &str) {
+pub(crate) fn start(tx: &mut Transaction<'_>, identity: &str, request_id: &str, worker_id: &str) {
     let run = tx.run();
     let task = run.workflow_task.as_ref().expect("a scheduled task");
     let overtaken = task.is_transient() && task.scheduled_event_id != run.next_event_id;
@@ -225,11 +225,15 @@ pub(crate) fn start(tx: &mut Transaction<'_>, identity: &str, request_id: &str) 
         task.request_id = request_id.to_owned();
         task.history_bytes = run.history_bytes;
         task.suggest_continue_as_new = !continue_as_new_reasons(run, tx.ctx).is_empty();
+        task.worker_id = worker_id.to_owned();
         tx.fact(Fact::WorkflowTask(Some(task)));
     } else {
         let attributes =
             started_attributes(run, task.scheduled_event_id, identity, request_id, tx.ctx);
         tx.event(attributes);
+        if !worker_id.is_empty() {
+            tx.fact(Fact::WorkflowTaskWorker(worker_id.to_owned()));
+        }
     }
 }
 
@@ -534,6 +538,30 @@ pub(crate) fn on_deadline(tx: &mut Transaction<'_>) {
     } else {
         TimeoutType::ScheduleToStart
     };
+    time_out(tx, &task, timeout_type);
+}
+
+/// The worker that holds the started task, if any does and announces itself.
+pub(crate) fn held_by(run: &Run) -> Option<&str> {
+    let task = run.workflow_task.as_ref()?;
+    (task.is_started() && !task.worker_id.is_empty()).then_some(task.worker_id.as_str())
+}
+
+/// Another worker may try without waiting for the time-out.
+pub(crate) fn on_worker_lost(tx: &mut Transaction<'_>, worker_id: &str) {
+    if held_by(tx.run()) != Some(worker_id) {
+        return;
+    }
+    let task = tx
+        .run()
+        .workflow_task
+        .as_ref()
+        .expect("somebody holds it")
+        .clone();
+    time_out(tx, &task, TimeoutType::StartToClose);
+}
+
+fn time_out(tx: &mut Transaction<'_>, task: &WorkflowTask, timeout_type: TimeoutType) {
     if !task.is_transient() {
         tx.event(WorkflowTaskTimedOutEventAttributes {
             scheduled_event_id: task.scheduled_event_id,
@@ -541,7 +569,7 @@ pub(crate) fn on_deadline(tx: &mut Transaction<'_>) {
             timeout_type,
         });
     }
-    try_again(tx, &task);
+    try_again(tx, task);
 }
 
 // -- apply -----------------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
-//! The key-value buckets: the cluster's record, the members, the namespaces.
+//! The key-value buckets: the cluster's record, the members, the workers, the namespaces.
 //!
-//! A member's key expires in the bucket, but a watcher is not told of that. It therefore keeps the time itself: a member not
-//! heard of for [`MEMBER_TTL`] is gone.
+//! The key of a member or a worker expires in the bucket, but a watcher is not told of that. It therefore keeps the time
+//! itself: a member not heard of for [`MEMBER_TTL`] is gone, and so is a worker after the time that it announces.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,6 +15,7 @@ use async_nats::jetstream::kv::{CreateErrorKind, Store};
 use bytes::Bytes;
 use fermata_proto::codec;
 use fermata_proto::namespace::NamespaceRecord;
+use fermata_proto::presence::WorkerRecord;
 use fermata_proto::subjects;
 use futures::stream::{self, BoxStream, StreamExt};
 use serde::de::DeserializeOwned;
@@ -73,7 +74,13 @@ impl Shared {
     pub(super) async fn watch_members(
         &self,
     ) -> Result<BoxStream<'static, Watched<Member>>, BrokerError> {
-        Ok(self.watch(subjects::MEMBERS_BUCKET, Some(MEMBER_TTL)))
+        Ok(self.watch(subjects::MEMBERS_BUCKET, Some(|_: &Member| MEMBER_TTL)))
+    }
+
+    pub(super) async fn watch_workers(
+        &self,
+    ) -> Result<BoxStream<'static, Watched<WorkerRecord>>, BrokerError> {
+        Ok(self.watch(subjects::WORKERS_BUCKET, Some(WorkerRecord::ttl)))
     }
 
     pub(super) async fn create_namespace(
@@ -108,7 +115,7 @@ impl Shared {
     fn watch<T: DeserializeOwned + Send + 'static>(
         &self,
         bucket: &'static str,
-        expiry: Option<Duration>,
+        expiry: Option<fn(&T) -> Duration>,
     ) -> BoxStream<'static, Watched<T>> {
         let (sender, changes) = mpsc::channel(CHANGES_MAX);
         let watch = Watch {
@@ -135,12 +142,26 @@ struct Watch<T> {
     client: Client,
     connects: watch::Receiver<u64>,
     bucket: &'static str,
-    /// Keys not written for this long are gone.
-    expiry: Option<Duration>,
-    /// The keys that the watcher knows, and when each was last written.
-    heard: BTreeMap<String, Instant>,
+    /// A key not written for as long as its value says is gone.
+    expiry: Option<fn(&T) -> Duration>,
+    /// The keys that the watcher knows.
+    heard: BTreeMap<String, Heard>,
     complete: bool,
     changes: mpsc::Sender<Watched<T>>,
+}
+
+/// When a key was last written, and how long that counts.
+#[derive(Clone, Copy)]
+struct Heard {
+    at: Instant,
+    /// None: for ever.
+    lasts: Option<Duration>,
+}
+
+impl Heard {
+    fn until(self) -> Option<Instant> {
+        self.lasts.map(|lasts| self.at + lasts)
+    }
 }
 
 /// The watcher has gone.
@@ -196,14 +217,14 @@ impl<T: DeserializeOwned> Watch<T> {
         let mut quiet_from = began;
         if self.expiry.is_some() {
             // While there was no connection nobody could be heard: all get their time anew.
-            self.heard.values_mut().for_each(|heard| *heard = began);
+            self.heard.values_mut().for_each(|heard| heard.at = began);
         }
         let mut told = false;
         loop {
             if !told && (initial == 0 || quiet_from.elapsed() >= QUIET_MAX) {
                 told = true;
                 // What was known before and did not come again has gone while nobody watched.
-                self.expire(began).await?;
+                self.expire(|heard| heard.at < began).await?;
                 if !self.complete {
                     self.complete = true;
                     self.tell(Watched::Complete).await?;
@@ -211,9 +232,11 @@ impl<T: DeserializeOwned> Watch<T> {
             }
             let quiet_end = (!told).then(|| quiet_from + QUIET_MAX);
             let expiry_end = self
-                .expiry
+                .heard
+                .values()
                 .filter(|_| told)
-                .and_then(|expiry| self.heard.values().min().map(|oldest| *oldest + expiry));
+                .filter_map(|heard| heard.until())
+                .min();
             let wake = quiet_end.or(expiry_end);
             // A message that has arrived comes before a time that has passed: after a pause of this process, what others
             // wrote meanwhile is seen before they are taken for gone. Dropping `next` loses no message.
@@ -230,10 +253,10 @@ impl<T: DeserializeOwned> Watch<T> {
                 () = sleep_until(wake) => {
                     if self.client.connection_state() != State::Connected {
                         tokio::time::sleep(RETRY_DELAY).await;
-                    } else if let (true, Some(expiry)) = (told, self.expiry)
-                        && let Some(limit) = Instant::now().checked_sub(expiry)
-                    {
-                        self.expire(limit + Duration::from_nanos(1)).await?;
+                    } else if told {
+                        let now = Instant::now();
+                        self.expire(|heard| heard.until().is_some_and(|until| until <= now))
+                            .await?;
                     }
                     continue;
                 }
@@ -265,7 +288,11 @@ impl<T: DeserializeOwned> Watch<T> {
     async fn put(&mut self, key: String, value: &Bytes) -> Result<(), Unwatched> {
         match codec::decode::<T>(value) {
             Ok(value) => {
-                self.heard.insert(key, Instant::now());
+                let heard = Heard {
+                    at: Instant::now(),
+                    lasts: self.expiry.map(|lasts| lasts(&value)),
+                };
+                self.heard.insert(key, heard);
                 self.tell(Watched::Put(value)).await
             }
             Err(error) => {
@@ -275,12 +302,12 @@ impl<T: DeserializeOwned> Watch<T> {
         }
     }
 
-    /// Tells of all keys last written before `limit`.
-    async fn expire(&mut self, limit: Instant) -> Result<(), Unwatched> {
+    /// Tells of all keys that are gone.
+    async fn expire(&mut self, is_gone: impl Fn(Heard) -> bool) -> Result<(), Unwatched> {
         let gone: Vec<String> = self
             .heard
             .iter()
-            .filter(|(_, written)| **written < limit)
+            .filter(|(_, heard)| is_gone(**heard))
             .map(|(key, _)| key.clone())
             .collect();
         for key in gone {

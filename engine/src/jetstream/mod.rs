@@ -28,6 +28,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use fermata_proto::ids::{NamespaceId, Partition, StreamSequence};
 use fermata_proto::namespace::NamespaceRecord;
+use fermata_proto::presence::WorkerRecord;
 use fermata_proto::rpc::{Answer, Call, TaskReference};
 use fermata_proto::subjects::TaskKind;
 use futures::stream::BoxStream;
@@ -270,6 +271,12 @@ impl Broker for JetStream {
 
     async fn watch_members(&self) -> Result<BoxStream<'static, Watched<Member>>, BrokerError> {
         self.shared.watch_members().await
+    }
+
+    async fn watch_workers(
+        &self,
+    ) -> Result<BoxStream<'static, Watched<WorkerRecord>>, BrokerError> {
+        self.shared.watch_workers().await
     }
 
     async fn create_namespace(&self, record: &NamespaceRecord) -> Result<(), BrokerError> {

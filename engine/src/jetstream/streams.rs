@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType, Stream};
 use async_nats::jetstream::{Context, kv};
 use fermata_proto::ids::Partition;
+use fermata_proto::presence::WORKER_TTL_MAX;
 use fermata_proto::subjects;
 use tracing::info;
 
@@ -111,7 +112,7 @@ fn records(replicas: usize) -> Config {
     }
 }
 
-fn buckets(replicas: usize) -> [kv::Config; 3] {
+fn buckets(replicas: usize) -> [kv::Config; 4] {
     let bucket = |name: &str, max_age| kv::Config {
         bucket: name.to_owned(),
         history: 1,
@@ -123,6 +124,7 @@ fn buckets(replicas: usize) -> [kv::Config; 3] {
         bucket(subjects::CLUSTER_BUCKET, Duration::ZERO),
         bucket(subjects::NAMESPACES_BUCKET, Duration::ZERO),
         bucket(subjects::MEMBERS_BUCKET, MEMBER_TTL),
+        bucket(subjects::WORKERS_BUCKET, WORKER_TTL_MAX),
     ]
 }
 

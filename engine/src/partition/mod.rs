@@ -17,6 +17,7 @@ use takeover::{Taken, TakeoverError};
 mod address;
 mod append;
 mod checkpoint;
+mod claimants;
 mod commit;
 mod confirm;
 mod deadlines;

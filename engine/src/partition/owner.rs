@@ -18,11 +18,11 @@ use fermata_proto::rpc::{Rejection, RejectionKind, TaskReference};
 use fermata_proto::time::Timestamp;
 use futures::StreamExt;
 use futures::stream::{BoxStream, FuturesOrdered};
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::error;
+use tracing::{error, info};
 
 use super::checkpoint::Checkpoints;
 use super::commit::{Group, InFlight, Released};
@@ -38,6 +38,7 @@ use super::work::{Work, dispatch};
 use crate::broker::{APPENDS_IN_FLIGHT_MAX, Acknowledged, Broker, BrokerError};
 use crate::engine::Shared;
 use crate::namespaces::Namespaces;
+use crate::workers::Workers;
 
 /// Loads of workflows' records at the same time.
 const LOADS_MAX: usize = 64;
@@ -91,6 +92,7 @@ pub struct Owner {
     tasks_lost: Arc<Notify>,
     dispatching: Dispatching,
     aside: JoinSet<Aside>,
+    workers: watch::Receiver<Arc<Workers>>,
 }
 
 /// All tasks being dispatched again: one round at a time, since the next one repeats what this one does.
@@ -179,6 +181,7 @@ impl Owner {
         let namespaces = shared.namespaces.borrow().clone();
         Self {
             checkpoints: Checkpoints::new(taken.applied, taken.log_bytes),
+            workers: shared.workers.clone(),
             confirmations: Confirmations::default(),
             shared,
             partition,
@@ -297,6 +300,7 @@ impl Owner {
                     self.dispatch_again();
                 }
                 () = lost.notified() => self.dispatch_again(),
+                Ok(()) = self.workers.changed() => self.judge_workers(),
                 queued = intake.recv(), if accepts => {
                     let Some(queued) = queued else {
                         return Err(Exit::Lost("nobody takes its requests any more".to_owned()));
@@ -315,6 +319,7 @@ impl Owner {
                     self.on_queued(queued);
                 }
                 self.on_deadlines();
+                self.on_lost_workers();
             }
             self.on_expiries(Instant::now());
             self.maybe_checkpoint();
@@ -353,12 +358,31 @@ impl Owner {
             if !self.state.is_due(&run_id, deadline) {
                 continue;
             }
-            let key = match self.state.runs.get(&run_id) {
-                Some(loaded) => Some(loaded.key),
-                None => self.state.idle.get(&run_id).map(|idle| idle.key),
-            };
-            if let Some(key) = key {
+            if let Some(key) = self.state.key_of(&run_id) {
                 self.on_work(Work::Deadline { key, run_id });
+            }
+        }
+    }
+
+    fn judge_workers(&mut self) {
+        let grace = self.shared.options.worker_grace;
+        let present = self.workers.borrow_and_update().clone();
+        self.state.claimants.judge(&present, grace, Instant::now());
+    }
+
+    /// What lost workers hold is taken from them.
+    fn on_lost_workers(&mut self) {
+        let claimants = &self.state.claimants;
+        let check_at = claimants.next_check(self.shared.options.worker_grace);
+        if claimants.has_new() || check_at.is_some_and(|at| at <= Instant::now()) {
+            self.judge_workers();
+        }
+        while !self.group.is_full()
+            && let Some(lost) = self.state.claimants.next_lost()
+        {
+            info!(partition = %self.partition, worker_id = &*lost.worker_id, run_id = &*lost.run_id, "a worker is gone; what it held goes to others");
+            if let Some(key) = self.state.key_of(&lost.run_id) {
+                self.on_work(Work::WorkerLost { key, lost });
             }
         }
     }
@@ -468,6 +492,13 @@ impl Owner {
                 .min(SLEEP_MAX)
         });
         let mut at = now + deadline;
+        let claimants = &self.state.claimants;
+        if let Some(check) = claimants.next_check(self.shared.options.worker_grace) {
+            at = at.min(check);
+        }
+        if claimants.has_lost() {
+            at = now;
+        }
         if !self.accepts() {
             // An acknowledgement or a checkpoint comes first.
             at = now + SLEEP_MAX;

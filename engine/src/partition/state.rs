@@ -20,6 +20,7 @@ use fermata_proto::ids::StreamSequence;
 use fermata_proto::time::Timestamp;
 
 use super::address::WorkflowKey;
+use super::claimants::Claimants;
 use super::deadlines::Deadlines;
 use super::history::History;
 use super::release::Asker;
@@ -117,6 +118,8 @@ pub struct State {
     pub idle: HashMap<RunId, Idle>,
     pub deadlines: Deadlines,
     pub presence: Presence,
+    /// Who holds started tasks, of loaded runs and of others.
+    pub claimants: Claimants,
     /// Loaded runs whose last state is not in the state store.
     pub dirty: BTreeSet<RunId>,
     /// Deleted runs whose records are still in the state store, by the commit that deleted them.
@@ -149,6 +152,7 @@ impl State {
             self.deadlines.arm(deadline, run_id.clone());
         }
         self.presence.insert(loaded.key);
+        self.claimants.note(&run_id, &loaded.run.claimants());
         self.runs.insert(run_id.clone(), loaded);
         self.recount(&run_id);
     }
@@ -170,6 +174,14 @@ impl State {
         self.bytes -= loaded.counted_bytes;
         self.dirty.remove(run_id);
         Some(loaded)
+    }
+
+    /// The workflow of an open run, loaded or not.
+    pub fn key_of(&self, run_id: &str) -> Option<WorkflowKey> {
+        match self.runs.get(run_id) {
+            Some(loaded) => Some(loaded.key),
+            None => self.idle.get(run_id).map(|idle| idle.key),
+        }
     }
 
     /// Whether anything hangs on `run_id`, loaded or not, at `deadline`.

@@ -348,6 +348,7 @@ impl Taking {
                 self.replayed.insert(run_id, replayed);
             } else {
                 self.note_open(key, &run_id, &record.run);
+                self.state.claimants.note(&run_id, &record.run.claimants());
                 if let Some(deadline) = record.run.next_deadline() {
                     self.state.deadlines.arm(deadline, run_id.clone());
                     self.state.idle.insert(run_id, Idle { key, deadline });

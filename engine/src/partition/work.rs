@@ -6,6 +6,7 @@
 //! | a deadline that is due | the run |
 //! | the answer to an outbox entry | the run that sent it |
 //! | a sticky task that nobody heard | the run of the task |
+//! | the end of a worker | each run of which it holds something |
 //!
 //! Work whose workflow is not in memory is parked with that workflow while its records are loaded; other workflows go on.
 //! Nothing here waits: what leaves is put into the group in the making, and goes out with the log's acknowledgement.
@@ -23,6 +24,7 @@ use fermata_proto::subjects::TaskKind;
 use tracing::{error, warn};
 
 use super::address::{self, WorkflowKey};
+use super::claimants::Lost;
 use super::commit::{DECISION_BYTES_MAX, Delivery};
 use super::owner::Owner;
 use super::release::{Answering, Asker, Dispatch, Handout, Within, message_id, without_task};
@@ -49,6 +51,10 @@ pub enum Work {
         answer: Answer,
     },
     Unheard(Box<TaskReference>),
+    WorkerLost {
+        key: WorkflowKey,
+        lost: Lost,
+    },
 }
 
 /// Work that waits for its workflow's records.
@@ -83,6 +89,10 @@ impl Work {
             Self::Deadline { key, run_id } | Self::Delivered { key, run_id, .. } => Address {
                 key: *key,
                 run_id: Some(run_id.clone()),
+            },
+            Self::WorkerLost { key, lost } => Address {
+                key: *key,
+                run_id: Some(lost.run_id.clone()),
             },
             Self::Unheard(task) => Address {
                 key: WorkflowKey::of(&task.namespace_id, &task.workflow_id),
@@ -181,6 +191,13 @@ impl Owner {
                 self.on_internal(input, address);
             }
             Work::Unheard(task) => self.on_unheard(*task),
+            Work::WorkerLost { lost, .. } => {
+                let input = Input::WorkerLost {
+                    worker_id: lost.worker_id.to_string(),
+                    silent_for: lost.silent_for,
+                };
+                self.on_internal(input, address);
+            }
         }
         let is_unused = self
             .state
@@ -463,6 +480,7 @@ impl Owner {
         loaded.history.push(events, bytes);
         loaded.run = run.clone();
         loaded.changed_at = sequence;
+        self.state.claimants.note(&run_id, &run.claimants());
         self.state.dirty.insert(run_id.clone());
         self.state.recount(&run_id);
         self.rearm(&run_id);

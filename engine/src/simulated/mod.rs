@@ -21,6 +21,7 @@ use bytes::Bytes;
 use fermata_proto::codec;
 use fermata_proto::ids::{NamespaceId, Partition, StreamSequence};
 use fermata_proto::namespace::NamespaceRecord;
+use fermata_proto::presence::WorkerRecord;
 use fermata_proto::rpc::{Answer, Call, TaskReference};
 use fermata_proto::subjects::{self, TaskKind};
 use futures::stream::{self, BoxStream, StreamExt};
@@ -155,6 +156,15 @@ impl SimulatedBroker {
     }
 
     /// Writes a namespace's record, as the edge does.
+    pub fn announce_worker(&self, record: WorkerRecord) {
+        self.shared.world().announce_worker(record);
+    }
+
+    /// As if its key had expired.
+    pub fn retire_worker(&self, worker_id: &str) {
+        self.shared.world().retire_worker(worker_id);
+    }
+
     pub fn put_namespace(&self, record: NamespaceRecord) {
         self.shared.world().put_namespace(record);
     }

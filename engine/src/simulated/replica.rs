@@ -7,6 +7,7 @@ use bytes::Bytes;
 use fermata_proto::codec;
 use fermata_proto::ids::{NamespaceId, Partition, StreamSequence};
 use fermata_proto::namespace::NamespaceRecord;
+use fermata_proto::presence::WorkerRecord;
 use fermata_proto::rpc::{Answer, Call, Rejection, TaskReference};
 use fermata_proto::subjects::{self, TaskKind};
 use futures::future::FutureExt;
@@ -350,6 +351,17 @@ impl Broker for SimulatedReplica {
         let changes = self
             .ask("watch the members", |world, connection| {
                 world.watch_members(connection)
+            })
+            .await?;
+        Ok(receiver_stream(changes))
+    }
+
+    async fn watch_workers(
+        &self,
+    ) -> Result<BoxStream<'static, Watched<WorkerRecord>>, BrokerError> {
+        let changes = self
+            .ask("watch the workers", |world, connection| {
+                world.watch_workers(connection)
             })
             .await?;
         Ok(receiver_stream(changes))

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fermata_proto::ids::{Partition, StreamSequence};
 use fermata_proto::namespace::NamespaceRecord;
+use fermata_proto::presence::WorkerRecord;
 use fermata_proto::rpc::TaskReference;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
@@ -61,6 +62,8 @@ pub(super) struct World {
     cluster: Option<ClusterRecord>,
     members: BTreeMap<String, Announced>,
     member_watchers: Vec<Subscriber<Watched<Member>>>,
+    workers: BTreeMap<String, WorkerRecord>,
+    worker_watchers: Vec<Subscriber<Watched<WorkerRecord>>>,
     namespaces: BTreeMap<String, NamespaceRecord>,
     namespace_watchers: Vec<Subscriber<Watched<NamespaceRecord>>>,
 }
@@ -118,6 +121,8 @@ impl World {
             unheard: BTreeMap::new(),
             servers: BTreeMap::new(),
             cluster: None,
+            workers: BTreeMap::new(),
+            worker_watchers: Vec::new(),
             members: BTreeMap::new(),
             member_watchers: Vec::new(),
             namespaces: BTreeMap::new(),
@@ -632,6 +637,30 @@ impl World {
         let present = self.members.values().map(|known| known.member.clone());
         let (watcher, receiver) = watcher(connection, present);
         self.member_watchers.push(watcher);
+        receiver
+    }
+
+    /// Unlike members', announcements of workers do not expire here: whoever plays a worker takes its own back.
+    pub(super) fn announce_worker(&mut self, record: WorkerRecord) {
+        tell(&mut self.worker_watchers, &Watched::Put(record.clone()));
+        self.workers.insert(record.id.clone(), record);
+    }
+
+    pub(super) fn retire_worker(&mut self, worker_id: &str) {
+        if self.workers.remove(worker_id).is_some() {
+            tell(
+                &mut self.worker_watchers,
+                &Watched::Gone(worker_id.to_owned()),
+            );
+        }
+    }
+
+    pub(super) fn watch_workers(
+        &mut self,
+        connection: Connection,
+    ) -> mpsc::Receiver<Watched<WorkerRecord>> {
+        let (watcher, receiver) = watcher(connection, self.workers.values().cloned());
+        self.worker_watchers.push(watcher);
         receiver
     }
 

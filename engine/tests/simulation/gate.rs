@@ -14,6 +14,7 @@ use fermata_engine::broker::*;
 use fermata_engine::simulated::SimulatedReplica;
 use fermata_proto::ids::{NamespaceId, Partition, StreamSequence};
 use fermata_proto::namespace::NamespaceRecord;
+use fermata_proto::presence::WorkerRecord;
 use fermata_proto::rpc::{Answer, Call, TaskReference};
 use fermata_proto::subjects::TaskKind;
 use futures::FutureExt;
@@ -265,6 +266,13 @@ impl Broker for Gated {
     async fn watch_members(&self) -> Result<BoxStream<'static, Watched<Member>>, BrokerError> {
         let members = self.passed(self.inner.watch_members()).await?;
         Ok(self.stream(members, |gate| !gate.paused && !gate.isolated))
+    }
+
+    async fn watch_workers(
+        &self,
+    ) -> Result<BoxStream<'static, Watched<WorkerRecord>>, BrokerError> {
+        let workers = self.passed(self.inner.watch_workers()).await?;
+        Ok(self.stream(workers, not_paused))
     }
 
     async fn create_namespace(&self, record: &NamespaceRecord) -> Result<(), BrokerError> {

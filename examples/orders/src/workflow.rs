@@ -9,14 +9,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use fermata_worker::{
-    ActivityCancellation, RetryPolicy, Workflow, WorkflowContext, WorkflowError, WorkflowResult,
+    ActivityCancellation, RetryPolicy, Saga, Workflow, WorkflowContext, WorkflowResult,
 };
 
 use crate::email::SEND_CONFIRMATION_EMAIL;
 use crate::inventory::{RELEASE_INVENTORY, RESERVE_INVENTORY};
-use crate::order::{
-    Address, Confirmation, Order, Payment, Receipt, Reservation, ShipmentRequest, Status,
-};
+use crate::order::{Address, Confirmation, Order, Receipt, ShipmentRequest, Status};
 use crate::payment::{REFUND_PAYMENT, VALIDATE_PAYMENT};
 use crate::shipping::SHIP_ORDER;
 use crate::{EMAIL_QUEUE, INVENTORY_QUEUE, PAYMENT_QUEUE, SHIPPING_QUEUE};
@@ -41,13 +39,6 @@ struct State {
     address: Address,
 }
 
-/// What has been done so far and would have to be undone.
-#[derive(Default)]
-struct Done {
-    payment: Option<Payment>,
-    reservation: Option<Reservation>,
-}
-
 pub async fn process_order(ctx: WorkflowContext, order: Order) -> WorkflowResult<Receipt> {
     let state = Rc::new(RefCell::new(State {
         status: Status::ValidatingPayment,
@@ -62,15 +53,17 @@ pub async fn process_order(ctx: WorkflowContext, order: Order) -> WorkflowResult
         changed.borrow_mut().address = address;
     });
 
-    let mut done = Done::default();
-    match fulfil(&ctx, &order, &state, &mut done).await {
+    // What has been done so far, and how to undo it.
+    let mut saga = Saga::new(&ctx);
+    match fulfil(&ctx, &order, &state, &mut saga).await {
         Ok(receipt) => {
             state.borrow_mut().status = Status::Completed;
             Ok(receipt)
         }
         Err(error) => {
             state.borrow_mut().status = Status::Undoing;
-            undo(&ctx, done).await?;
+            // Gives the goods and the money back, the last step first; also when the reason is a cancelled workflow.
+            let error = saga.undo(error).await;
             state.borrow_mut().status = Status::Undone;
             Err(error)
         }
@@ -86,7 +79,7 @@ async fn fulfil(
     ctx: &WorkflowContext,
     order: &Order,
     state: &RefCell<State>,
-    done: &mut Done,
+    saga: &mut Saga,
 ) -> WorkflowResult<Receipt> {
     let payment = ctx
         .activity(VALIDATE_PAYMENT, order.payment.clone())
@@ -101,7 +94,11 @@ async fn fulfil(
             ..RetryPolicy::default()
         })
         .await?;
-    done.payment = Some(payment.clone());
+    let paid = payment.clone();
+    saga.add("refund the payment", move |ctx| async move {
+        let refund = ctx.activity(REFUND_PAYMENT, paid);
+        refund.queue(PAYMENT_QUEUE).start_to_close(STEP).await
+    });
 
     state.borrow_mut().status = Status::ReservingInventory;
     let reservation = ctx
@@ -110,7 +107,11 @@ async fn fulfil(
         .start_to_close(STEP)
         .on_cancel(WAIT)
         .await?;
-    done.reservation = Some(reservation.clone());
+    let reserved = reservation.clone();
+    saga.add("release the inventory", move |ctx| async move {
+        let release = ctx.activity(RELEASE_INVENTORY, reserved);
+        release.queue(INVENTORY_QUEUE).start_to_close(STEP).await
+    });
 
     // The address is read as late as possible: a signal may have changed it.
     let address = {
@@ -155,23 +156,4 @@ async fn fulfil(
         tracking_number: shipment.tracking_number,
         address,
     })
-}
-
-/// The saga's other half: gives the goods and the money back, the last step first. Shielded, so that it also runs to its
-/// end when the reason is that the workflow was cancelled.
-async fn undo(ctx: &WorkflowContext, done: Done) -> Result<(), WorkflowError> {
-    let ctx = ctx.shielded();
-    if let Some(reservation) = done.reservation {
-        ctx.activity(RELEASE_INVENTORY, reservation)
-            .queue(INVENTORY_QUEUE)
-            .start_to_close(STEP)
-            .await?;
-    }
-    if let Some(payment) = done.payment {
-        ctx.activity(REFUND_PAYMENT, payment)
-            .queue(PAYMENT_QUEUE)
-            .start_to_close(STEP)
-            .await?;
-    }
-    Ok(())
 }

@@ -63,6 +63,16 @@ async fn place(client: &Client, order: Order) -> WorkflowHandle<Receipt> {
     call.queue(ORDERS_QUEUE).id(id).await.unwrap()
 }
 
+/// `RECORD_HISTORIES=1 cargo test -p fermata-example-orders --test orders` writes down the histories that `workflow.rs`
+/// replays: when the code of the workflow has changed for good, and the old runs are gone.
+async fn record(handle: &WorkflowHandle<Receipt>, name: &str) {
+    if std::env::var_os("RECORD_HISTORIES").is_some() {
+        let file = format!("{}/tests/histories/{name}.json", env!("CARGO_MANIFEST_DIR"));
+        let history = handle.history().await.unwrap();
+        std::fs::write(file, history.to_json() + "\n").unwrap();
+    }
+}
+
 async fn result(handle: &WorkflowHandle<Receipt>) -> Result<Receipt, ResultError> {
     tokio::time::timeout(SOON, handle.result())
         .await
@@ -94,6 +104,7 @@ async fn an_order_waits_for_the_payment_service_and_goes_where_the_signal_says()
     assert_eq!(receipt.tracking_number, "track-order-1");
     let status: Status = handle.query(STATUS, &()).await.unwrap();
     assert_eq!(status, Status::Completed);
+    record(&handle, "shipped").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -111,6 +122,7 @@ async fn an_order_that_cannot_be_shipped_is_undone() {
     assert_eq!(error.error_type(), Some("Undeliverable"));
     let status: Status = handle.query(STATUS, &()).await.unwrap();
     assert_eq!(status, Status::Undone);
+    record(&handle, "undeliverable").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -131,4 +143,5 @@ async fn an_order_cancelled_while_payment_is_down_ends_as_canceled() {
         result(&handle).await,
         Err(ResultError::Cancelled { .. })
     ));
+    record(&handle, "cancelled").await;
 }

@@ -52,8 +52,9 @@ async fn main() -> anyhow::Result<()> {
         let found = ceiling::measure(window, args.rounds).await?;
         report.add_ceiling(found)?;
     }
-    let throughput: [(&str, f64, &str); 4] = [
+    let throughput: [(&str, f64, &str); 5] = [
         ("ten_step", 5_000.0, "activities/s"),
+        ("local_steps", 20_000.0, "local activities/s"),
         ("one_step", 1_500.0, "workflows/s"),
         ("start_only", 8_000.0, "starts/s"),
         ("signals", 10_000.0, "signals/s"),
@@ -67,8 +68,9 @@ async fn main() -> anyhow::Result<()> {
             // Each round on a deployment of its own: what one leaves behind must not slow the next.
             let deployment = Deployment::start().await;
             values.push(match name {
-                "ten_step" => work::steps(&deployment, 10, window).await?,
-                "one_step" => work::steps(&deployment, 1, window).await?,
+                "ten_step" => work::steps(&deployment, work::Kind::InSequence, 10, window).await?,
+                "one_step" => work::steps(&deployment, work::Kind::InSequence, 1, window).await?,
+                "local_steps" => work::steps(&deployment, work::Kind::Locally, 100, window).await?,
                 "start_only" => load::starts(&deployment, window).await?,
                 _ => load::signals(&deployment, window).await?,
             });

@@ -31,6 +31,19 @@ async fn in_sequence(ctx: WorkflowContext, count: u32) -> WorkflowResult<u32> {
     Ok(count)
 }
 
+/// Beside one another, by the workflow's own worker.
+async fn locally(ctx: WorkflowContext, count: u32) -> WorkflowResult<u32> {
+    let calls = (0..count).map(|number| {
+        let call = ctx.local_activity(local_step, number);
+        call.start_to_close(STEP_TIMEOUT).start()
+    });
+    let ended = futures::future::join_all(calls).await;
+    ended
+        .into_iter()
+        .try_for_each(|result| result.map(|_| ()))?;
+    Ok(count)
+}
+
 async fn timed_sequence(ctx: WorkflowContext, count: u32) -> WorkflowResult<u32> {
     for number in 0..count {
         ctx.activity(timed_step, number)
@@ -45,6 +58,11 @@ async fn step(_ctx: ActivityContext, number: u32) -> ActivityResult<u32> {
     Ok(number)
 }
 
+/// Counted when its workflow has ended: an execution alone is not recorded yet.
+async fn local_step(_ctx: ActivityContext, number: u32) -> ActivityResult<u32> {
+    Ok(number)
+}
+
 async fn timed_step(_ctx: ActivityContext, number: u32) -> ActivityResult<u32> {
     if let Ok(mut times) = TIMES.lock() {
         times.push(Instant::now());
@@ -52,20 +70,35 @@ async fn timed_step(_ctx: ActivityContext, number: u32) -> ActivityResult<u32> {
     Ok(number)
 }
 
-/// [`CALLERS`] workflows of `count` activities in sequence at a time; activities per second.
-pub async fn steps(deployment: &Deployment, count: u32, window: Duration) -> anyhow::Result<f64> {
+/// How the activities of a workflow run.
+#[derive(Clone, Copy)]
+pub enum Kind {
+    InSequence,
+    Locally,
+}
+
+/// [`CALLERS`] workflows of `count` activities at a time; activities per second.
+pub async fn steps(
+    deployment: &Deployment,
+    kind: Kind,
+    count: u32,
+    window: Duration,
+) -> anyhow::Result<f64> {
     let (client, _worker) = connect_with_worker(deployment).await?;
     let numbers = AtomicU64::new(0);
     let caller = async || {
         loop {
             let id = format!("steps-{}", numbers.fetch_add(1, Ordering::Relaxed));
-            let handle = client
-                .start(in_sequence, count)
-                .queue(QUEUE)
-                .id(id)
-                .await
-                .context("start a workflow")?;
+            let call = match kind {
+                Kind::InSequence => client.start(in_sequence, count),
+                Kind::Locally => client.start(locally, count),
+            };
+            let started = call.queue(QUEUE).id(id).await;
+            let handle = started.context("start a workflow")?;
             handle.result().await.context("wait for a workflow")?;
+            if let Kind::Locally = kind {
+                STEPS.fetch_add(count.into(), Ordering::Relaxed);
+            }
         }
         #[allow(unreachable_code)]
         anyhow::Ok(())
@@ -136,8 +169,10 @@ async fn connect_with_worker(
     let client = Client::connect(&deployment.nats.url()).await?;
     let worker = Worker::new(&client, QUEUE)
         .workflow(in_sequence)
+        .workflow(locally)
         .workflow(timed_sequence)
         .activity(step)
+        .activity(local_step)
         .activity(timed_step);
     let running = tokio::spawn(async move {
         if let Err(error) = worker.run().await {

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use fermata_proto::common::{Payload, Payloads};
-use fermata_proto::service::PollActivityTaskQueueResponse;
+use bytes::Bytes;
+use fermata_proto::common::{Payload, Payloads, Priority, RetryPolicy};
+use fermata_proto::service::{PollActivityTaskQueueResponse, RecordActivityTaskHeartbeatResponse};
 use fermata_proto::time::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
-use super::heartbeat::Heartbeat;
+use super::heartbeat::{Heartbeat, Throttle};
 use crate::connection::Connection;
 use crate::payload::{PayloadError, from_payloads, to_payloads};
 
@@ -27,11 +28,18 @@ pub struct ActivityInfo {
     /// From 1.
     pub attempt: i32,
     pub scheduled_at: Timestamp,
+    /// When this attempt was due.
+    pub attempt_scheduled_at: Timestamp,
     pub started_at: Timestamp,
     pub start_to_close_timeout: Option<Duration>,
     pub schedule_to_close_timeout: Option<Duration>,
     pub heartbeat_timeout: Option<Duration>,
     pub headers: BTreeMap<String, Payload>,
+    /// The queue of the worker that runs it; empty for a local activity.
+    pub task_queue: String,
+    /// As the workflow gave it, with the server's defaults filled in.
+    pub retry_policy: Option<RetryPolicy>,
+    pub priority: Option<Priority>,
 }
 
 impl ActivityInfo {
@@ -51,8 +59,23 @@ impl ActivityInfo {
             start_to_close_timeout: given(task.start_to_close_timeout),
             schedule_to_close_timeout: given(task.schedule_to_close_timeout),
             heartbeat_timeout: given(task.heartbeat_timeout),
+            attempt_scheduled_at: task.current_attempt_scheduled_time.unwrap_or_default(),
             headers: task.header.clone().unwrap_or_default().fields,
+            task_queue: String::new(),
+            retry_policy: task.retry_policy.clone(),
+            priority: task.priority.clone(),
         }
+    }
+
+    /// When this attempt times out at the latest; none if neither time-out is set.
+    pub fn deadline(&self) -> Option<Timestamp> {
+        let attempt = self
+            .start_to_close_timeout
+            .map(|timeout| self.started_at + timeout);
+        let all = self
+            .schedule_to_close_timeout
+            .map(|timeout| self.scheduled_at + timeout);
+        attempt.into_iter().chain(all).min()
     }
 }
 
@@ -73,6 +96,35 @@ pub enum CancelReason {
     Reset,
     /// The worker goes down.
     WorkerShutdown,
+}
+
+impl CancelReason {
+    /// What the engine asks for with the answer to a heartbeat.
+    pub(crate) fn asked_by(response: &RecordActivityTaskHeartbeatResponse) -> Option<Self> {
+        if response.cancel_requested {
+            Some(Self::Requested)
+        } else if response.activity_paused {
+            Some(Self::Paused)
+        } else if response.activity_reset {
+            Some(Self::Reset)
+        } else {
+            None
+        }
+    }
+}
+
+/// Names one attempt of an activity, for whoever completes it from elsewhere. Give it out as text or bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ActivityToken(pub(crate) Bytes);
+
+impl ActivityToken {
+    pub fn from_bytes(bytes: impl Into<Bytes>) -> Self {
+        Self(bytes.into())
+    }
+
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 /// Set once, with the first reason.
@@ -97,6 +149,7 @@ impl Cancellation {
 struct Inner {
     info: ActivityInfo,
     earlier_details: Option<Payloads>,
+    token: ActivityToken,
     cancellation: Arc<Cancellation>,
     heartbeat: Heartbeat,
 }
@@ -108,19 +161,42 @@ pub struct ActivityContext {
 }
 
 impl ActivityContext {
-    pub(crate) fn new(connection: &Connection, task: &mut PollActivityTaskQueueResponse) -> Self {
+    pub(crate) fn new(
+        connection: &Connection,
+        task: &mut PollActivityTaskQueueResponse,
+        task_queue: &str,
+        throttle: Throttle,
+    ) -> Self {
+        let mut info = ActivityInfo::of(task);
+        task_queue.clone_into(&mut info.task_queue);
+        Self::made(Some(connection), task, info, throttle)
+    }
+
+    /// Of an attempt that the engine does not wait for: its heartbeats are kept, not sent.
+    pub(crate) fn detached(task: &mut PollActivityTaskQueueResponse) -> Self {
         let info = ActivityInfo::of(task);
+        Self::made(None, task, info, Throttle::default())
+    }
+
+    fn made(
+        connection: Option<&Connection>,
+        task: &mut PollActivityTaskQueueResponse,
+        info: ActivityInfo,
+        throttle: Throttle,
+    ) -> Self {
         let cancellation = Arc::new(Cancellation::default());
         let heartbeat = Heartbeat::new(
-            connection.clone(),
+            connection.cloned(),
             &info,
             task.task_token.clone(),
             cancellation.clone(),
+            throttle,
         );
         Self {
             inner: Arc::new(Inner {
                 info,
                 earlier_details: task.heartbeat_details.take(),
+                token: ActivityToken(task.task_token.clone()),
                 cancellation,
                 heartbeat,
             }),
@@ -129,6 +205,16 @@ impl ActivityContext {
 
     pub fn info(&self) -> &ActivityInfo {
         &self.inner.info
+    }
+
+    /// Names this attempt for whoever completes it later, see [`crate::ActivityError::complete_later`].
+    pub fn token(&self) -> &ActivityToken {
+        &self.inner.token
+    }
+
+    /// Whether the attempt should stop: what blocking code asks between its steps.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancel_reason().is_some()
     }
 
     /// Tells that the activity is alive and how far it is. Without waiting, and as often as one likes: what is told in

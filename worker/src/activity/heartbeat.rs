@@ -16,14 +16,40 @@ use tokio::task::AbortHandle;
 use super::context::{ActivityInfo, CancelReason, Cancellation};
 use crate::connection::Connection;
 
-/// Without a heartbeat time-out, as in Temporal's SDKs.
-const INTERVAL_DEFAULT: Duration = Duration::from_secs(30);
-const INTERVAL_MAX: Duration = Duration::from_secs(60);
+/// How often heartbeats are sent at most; the defaults are those of Temporal's SDKs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Throttle {
+    /// Without a heartbeat time-out.
+    pub default: Duration,
+    /// However long the time-out.
+    pub max: Duration,
+}
+
+impl Default for Throttle {
+    fn default() -> Self {
+        Self {
+            default: Duration::from_secs(30),
+            max: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Throttle {
+    fn interval(self, heartbeat_timeout: Option<Duration>) -> Duration {
+        let wanted = match heartbeat_timeout {
+            Some(timeout) => timeout.mul_f64(INTERVAL_SHARE),
+            None => self.default,
+        };
+        wanted.min(self.max)
+    }
+}
+
 /// How much of the time-out may pass between two heartbeats.
 const INTERVAL_SHARE: f64 = 0.8;
 
 struct Sender {
-    connection: Connection,
+    /// None where nobody waits for heartbeats.
+    connection: Option<Connection>,
     workflow_id: String,
     task_token: Bytes,
     interval: Duration,
@@ -48,15 +74,13 @@ pub(crate) struct Heartbeat {
 
 impl Heartbeat {
     pub fn new(
-        connection: Connection,
+        connection: Option<Connection>,
         info: &ActivityInfo,
         task_token: Bytes,
         cancellation: Arc<Cancellation>,
+        throttle: Throttle,
     ) -> Self {
-        let interval = match info.heartbeat_timeout {
-            Some(timeout) => timeout.mul_f64(INTERVAL_SHARE).min(INTERVAL_MAX),
-            None => INTERVAL_DEFAULT,
-        };
+        let interval = throttle.interval(info.heartbeat_timeout);
         Self {
             sender: Arc::new(Sender {
                 connection,
@@ -78,7 +102,7 @@ impl Heartbeat {
         }
         latest.details = details;
         latest.is_unsent = true;
-        if latest.sending.is_none() {
+        if latest.sending.is_none() && self.sender.connection.is_some() {
             let sending = self.sender.runtime.spawn(send(self.sender.clone()));
             latest.sending = Some(sending.abort_handle());
         }
@@ -118,6 +142,9 @@ impl Sender {
 }
 
 async fn send(sender: Arc<Sender>) {
+    let Some(connection) = &sender.connection else {
+        return;
+    };
     loop {
         let Some(details) = sender.take() else {
             sender.news.notified().await;
@@ -126,25 +153,16 @@ async fn send(sender: Arc<Sender>) {
         let request = RecordActivityTaskHeartbeatRequest {
             task_token: sender.task_token.clone(),
             details,
-            identity: sender.connection.identity.to_string(),
+            identity: connection.identity.to_string(),
             ..RecordActivityTaskHeartbeatRequest::default()
         };
         let request = Request::RecordActivityTaskHeartbeat(Box::new(request));
-        let answer = sender
-            .connection
+        let answer = connection
             .call(&sender.workflow_id, sender.interval, request)
             .await;
         match answer {
             Ok(Response::RecordActivityTaskHeartbeat(response)) => {
-                let reason = if response.cancel_requested {
-                    Some(CancelReason::Requested)
-                } else if response.activity_paused {
-                    Some(CancelReason::Paused)
-                } else if response.activity_reset {
-                    Some(CancelReason::Reset)
-                } else {
-                    None
-                };
+                let reason = CancelReason::asked_by(&response);
                 if let Some(reason) = reason {
                     sender.cancellation.cancel(reason);
                 }

@@ -3,4 +3,5 @@
 mod context;
 mod heartbeat;
 
-pub use context::{ActivityContext, ActivityInfo, CancelReason};
+pub use context::{ActivityContext, ActivityInfo, ActivityToken, CancelReason};
+pub(crate) use heartbeat::Throttle;

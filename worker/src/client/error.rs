@@ -34,6 +34,8 @@ pub enum ClientError {
         what: &'static str,
         workflow_id: String,
     },
+    #[error("find an activity: its token is none")]
+    NoToken,
     #[error("start workflow {workflow_id:?}: set the task queue")]
     NoQueue { workflow_id: String },
 }

@@ -18,6 +18,7 @@ use serde::de::DeserializeOwned;
 use super::start::not_done;
 use super::{ClientError, REQUEST_MAX, ResultError};
 use crate::connection::Connection;
+use crate::history::WorkflowHistory;
 use crate::payload::{Value, from_payloads, to_payloads};
 
 /// How long one long poll for the result lasts; the next follows at once.
@@ -89,6 +90,38 @@ impl<R: Value> WorkflowHandle<R> {
             match self.closed(event)? {
                 Closed::Result(result) => return Ok(result),
                 Closed::NextRun(next) => run_id = next,
+            }
+        }
+    }
+
+    /// All events of the run: to be looked at, or to be replayed by a [`crate::Replayer`].
+    ///
+    /// # Errors
+    /// If the workflow does not exist, or no engine answers.
+    pub async fn history(&self) -> Result<WorkflowHistory, ClientError> {
+        const WHAT: &str = "read the history of workflow";
+        let mut events = Vec::new();
+        let mut token = Bytes::new();
+        loop {
+            let request = GetWorkflowExecutionHistoryRequest {
+                namespace: self.connection.namespace.name.clone(),
+                execution: Some(WorkflowExecution {
+                    workflow_id: self.workflow_id.clone(),
+                    run_id: self.run_id.clone(),
+                }),
+                next_page_token: token,
+                ..GetWorkflowExecutionHistoryRequest::default()
+            };
+            let request = Request::GetWorkflowExecutionHistory(Box::new(request));
+            match self.call(REQUEST_MAX, request).await {
+                Ok(Response::GetWorkflowExecutionHistory(page)) => {
+                    events.extend(page.history.unwrap_or_default().events);
+                    token = page.next_page_token;
+                    if token.is_empty() {
+                        return Ok(WorkflowHistory::new(&self.workflow_id, events));
+                    }
+                }
+                answer => return Err(not_done(WHAT, self.workflow_id.clone(), answer)),
             }
         }
     }

@@ -2,19 +2,25 @@
 //!
 //! Absent: lists and counts, which are the REST API's.
 
+mod activity;
 mod error;
 mod handle;
 mod start;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use fermata_transport::{Options, Transport};
 
+pub use activity::ActivityHandle;
 pub use error::{ClientError, ResultError};
 pub use handle::WorkflowHandle;
 pub use start::{SignalWithStartCall, StartCall};
 
+use crate::activity::ActivityToken;
+use crate::codec::{Codec, PayloadCodec};
 use crate::connection::Connection;
+use crate::interceptor::{Interceptor, Interceptors};
 use crate::name::IntoWorkflow;
 use crate::payload::{Value, to_payloads};
 
@@ -83,6 +89,8 @@ impl Client {
                 transport,
                 namespace,
                 identity: identity.into(),
+                codec: Codec::default(),
+                interceptors: Interceptors::default(),
             },
         })
     }
@@ -102,6 +110,43 @@ impl Client {
                 ..self.connection.clone()
             },
         })
+    }
+
+    /// The same connection with payloads that the codec makes, for this client and the workers made with it.
+    #[must_use]
+    pub fn with_codec(mut self, codec: impl PayloadCodec) -> Self {
+        self.connection.codec = Codec(Some(Arc::new(codec)));
+        self
+    }
+
+    /// The same connection with an interceptor more, for this client and the workers made with it.
+    #[must_use]
+    pub fn with_interceptor(mut self, interceptor: impl Interceptor) -> Self {
+        self.connection.interceptors.0.push(Arc::new(interceptor));
+        self
+    }
+
+    /// The attempt of an activity that gave out its token, see [`crate::ActivityContext::token`].
+    ///
+    /// # Errors
+    /// If the token is none.
+    pub fn activity(&self, token: &ActivityToken) -> Result<ActivityHandle, ClientError> {
+        ActivityHandle::by_token(self.connection.clone(), token)
+    }
+
+    /// An activity by its id, in the current run of a workflow.
+    pub fn activity_by_id(
+        &self,
+        workflow_id: impl Into<String>,
+        activity_id: impl Into<String>,
+    ) -> ActivityHandle {
+        let (workflow_id, activity_id) = (workflow_id.into(), activity_id.into());
+        ActivityHandle::by_id(
+            self.connection.clone(),
+            workflow_id,
+            String::new(),
+            activity_id,
+        )
     }
 
     /// Starts a workflow: by its function, by a [`crate::Workflow`] or by name. Set at least the queue, then await.

@@ -15,6 +15,7 @@ use fermata_proto::enums::RetryState;
 use fermata_proto::event::{HistoryEvent, HistoryEventAttributes};
 use fermata_proto::failure::{ActivityFailureInfo, Failure, FailureFailureInfo};
 
+use super::scope::ScopeId;
 use super::slot::{Outcome, Sequence};
 use super::state::State;
 use crate::error::{SOURCE, cancelled};
@@ -35,8 +36,7 @@ pub enum ActivityCancellation {
 struct OpenActivity {
     activity_type: String,
     cancellation: ActivityCancellation,
-    /// Not cancelled with the workflow.
-    shielded: bool,
+    scope: ScopeId,
     /// 0 until its event was met.
     scheduled_event_id: i64,
     cancel_requested: bool,
@@ -49,10 +49,11 @@ pub(crate) struct Activities {
 }
 
 impl Activities {
-    /// What goes down when the workflow is cancelled.
-    pub fn unshielded(&self) -> Vec<Sequence> {
-        let open = self.open.iter().filter(|(_, activity)| !activity.shielded);
-        open.map(|(sequence, _)| *sequence).collect()
+    /// What goes down with `scopes`.
+    pub fn within(&self, scopes: &[ScopeId]) -> Vec<Sequence> {
+        let open = self.open.iter();
+        let within = open.filter(|(_, activity)| scopes.contains(&activity.scope));
+        within.map(|(sequence, _)| *sequence).collect()
     }
 }
 
@@ -62,7 +63,7 @@ impl State {
         &mut self,
         mut attributes: ScheduleActivityTaskCommandAttributes,
         cancellation: ActivityCancellation,
-        shielded: bool,
+        scope: ScopeId,
     ) -> Sequence {
         let sequence = self.next_sequence();
         if attributes.activity_id.is_empty() {
@@ -80,7 +81,7 @@ impl State {
             OpenActivity {
                 activity_type,
                 cancellation,
-                shielded,
+                scope,
                 scheduled_event_id: 0,
                 cancel_requested: false,
             },

@@ -18,6 +18,7 @@ use fermata_proto::enums::{RetryState, StartChildWorkflowExecutionFailedCause, T
 use fermata_proto::event::{HistoryEvent, HistoryEventAttributes};
 use fermata_proto::failure::*;
 
+use super::scope::ScopeId;
 use super::slot::{Outcome, Sequence};
 use super::state::State;
 use crate::error::{SOURCE, cancelled};
@@ -41,8 +42,7 @@ struct OpenChild {
     workflow_type: String,
     run_id: String,
     cancellation: ChildCancellation,
-    /// Not cancelled with the workflow.
-    shielded: bool,
+    scope: ScopeId,
     /// The step of its end; that of its start is the child's own number.
     end: Sequence,
     initiated_event_id: i64,
@@ -57,10 +57,11 @@ pub(crate) struct Children {
 }
 
 impl Children {
-    /// What goes down when the workflow is cancelled.
-    pub fn unshielded(&self) -> Vec<Sequence> {
-        let open = self.open.iter().filter(|(_, child)| !child.shielded);
-        open.map(|(sequence, _)| *sequence).collect()
+    /// What goes down with `scopes`.
+    pub fn within(&self, scopes: &[ScopeId]) -> Vec<Sequence> {
+        let open = self.open.iter();
+        let within = open.filter(|(_, child)| scopes.contains(&child.scope));
+        within.map(|(sequence, _)| *sequence).collect()
     }
 }
 
@@ -76,7 +77,7 @@ impl State {
         &mut self,
         attributes: StartChildWorkflowExecutionCommandAttributes,
         cancellation: ChildCancellation,
-        shielded: bool,
+        scope: ScopeId,
     ) -> ChildSteps {
         let start = self.next_sequence();
         let end = self.next_sequence();
@@ -94,7 +95,7 @@ impl State {
                     .unwrap_or_default(),
                 run_id: String::new(),
                 cancellation,
-                shielded,
+                scope,
                 end,
                 initiated_event_id: 0,
                 started_event_id: 0,

@@ -11,10 +11,11 @@
 use std::collections::VecDeque;
 use std::fmt;
 
-use fermata_proto::command::{Command, CommandAttributes};
+use fermata_proto::command::{Command, CommandAttributes, RecordMarkerCommandAttributes};
 use fermata_proto::enums::CommandType;
 use fermata_proto::event::{HistoryEvent, HistoryEventAttributes};
 
+use super::marker;
 use super::slot::Sequence;
 
 /// A command as its event will show it.
@@ -51,6 +52,43 @@ pub enum NonDeterminism {
     Unknown { event_id: i64, event: String },
 }
 
+impl NonDeterminism {
+    /// The event of history at which the code went another way.
+    pub fn event_id(&self) -> i64 {
+        match self {
+            Self::Different { event_id, .. }
+            | Self::Missing { event_id, .. }
+            | Self::Extra { event_id, .. }
+            | Self::Unknown { event_id, .. } => *event_id,
+        }
+    }
+
+    /// What history shows at [`Self::event_id`]; none if history goes on without what the code asks for.
+    pub fn event(&self) -> Option<&str> {
+        match self {
+            Self::Different { event, .. }
+            | Self::Missing { event, .. }
+            | Self::Unknown { event, .. } => Some(event),
+            Self::Extra { .. } => None,
+        }
+    }
+
+    /// What the code asks for instead; none if it asks for nothing.
+    pub fn command(&self) -> Option<&str> {
+        match self {
+            Self::Different { command, .. } | Self::Extra { command, .. } => Some(command),
+            Self::Missing { .. } | Self::Unknown { .. } => None,
+        }
+    }
+
+    /// What its author can do about it.
+    pub fn advice(&self) -> &'static str {
+        "if the code was changed, put the old way back and the new one behind ctx.patched(\"...\"), or let the old \
+         code finish its runs; if it was not, look for what differs between two runs of it: clocks, random numbers, the \
+         order of a hash map, I/O outside of activities"
+    }
+}
+
 #[derive(Default)]
 pub(crate) struct Commands {
     /// Asked for in this workflow task.
@@ -63,6 +101,36 @@ impl Commands {
     pub fn push(&mut self, sequence: Sequence, attributes: impl Into<CommandAttributes>) {
         let command = Command::new(attributes);
         self.asked.push((expected(sequence, &command), command));
+    }
+
+    /// As [`Self::push`], for a marker whose id is known: it need not be read out of the details.
+    pub fn push_marker(
+        &mut self,
+        sequence: Sequence,
+        id: String,
+        attributes: RecordMarkerCommandAttributes,
+    ) {
+        let expected = Expected {
+            sequence,
+            kind: CommandType::RecordMarker,
+            id,
+            name: attributes.marker_name.clone(),
+        };
+        self.asked.push((expected, Command::new(attributes)));
+    }
+
+    /// Whether the next event must be the marker of this id.
+    pub fn awaits_marker(&self, id: &str) -> bool {
+        self.awaited
+            .front()
+            .is_some_and(|next| next.kind == CommandType::RecordMarker && next.id == id)
+    }
+
+    /// Whether anything but markers was asked for in this workflow task.
+    pub fn has_more_than_markers(&self) -> bool {
+        self.asked
+            .iter()
+            .any(|(asked, _)| asked.kind != CommandType::RecordMarker)
     }
 
     /// Takes back what was asked for and not sent. False if there is no such command.
@@ -180,7 +248,10 @@ fn expected(sequence: Sequence, command: &Command) -> Expected {
         Some(A::RequestCancelExternalWorkflowExecution(a)) => {
             (a.workflow_id.clone(), String::new())
         }
-        Some(A::RecordMarker(a)) => (text(""), a.marker_name.clone()),
+        Some(A::RecordMarker(a)) => (
+            marker::id_of(&a.marker_name, &a.details),
+            a.marker_name.clone(),
+        ),
         _ => (text(""), text("")),
     };
     Expected {
@@ -222,7 +293,10 @@ pub(crate) fn shown<'a>(event: &'a HistoryEvent, scratch: &'a mut String) -> Opt
             a.workflow_execution.as_ref().map_or("", |e| &e.workflow_id),
             "",
         ),
-        A::MarkerRecorded(a) => (C::RecordMarker, "", &a.marker_name),
+        A::MarkerRecorded(a) => {
+            *scratch = marker::id_of(&a.marker_name, &a.details);
+            (C::RecordMarker, scratch, &a.marker_name)
+        }
         A::UpsertWorkflowSearchAttributes(_) => (C::UpsertWorkflowSearchAttributes, "", ""),
         A::WorkflowPropertiesModified(_) => (C::ModifyWorkflowProperties, "", ""),
         A::WorkflowExecutionCompleted(_) => (C::CompleteWorkflowExecution, "", ""),

@@ -1,7 +1,7 @@
 //! One run of a workflow as its code sees it: history events in, commands out.
 //!
-//! A [`Machine`] is fed the events of a workflow task, lets the code go on until it waits, and hands out the commands
-//! that it asked for. Fed a longer history, it does so for every workflow task of it and throws away the commands of all
+//! A [`Machine`] is fed the events of a workflow task, lets the code go on until it waits, takes ends of local activities
+//! if there are any, and hands out the commands that the code asked for. Fed a longer history, it does so for every workflow task of it and throws away the commands of all
 //! but the last: replay and live are the same path. A cached machine is fed only what is new.
 //!
 //! Invariants: the code is polled only when a workflow task starts; it sees no clock, thread or randomness but what
@@ -16,7 +16,13 @@ mod child_workflow;
 mod command;
 mod executor;
 mod external;
+mod failure;
+mod local_activity;
+mod marker;
+mod patch;
 mod random;
+mod scope;
+mod side_effect;
 mod signal;
 mod slot;
 mod state;
@@ -28,6 +34,7 @@ use std::cell::{RefCell, RefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use fermata_proto::command::{
     CancelWorkflowExecutionCommandAttributes, Command, CommandAttributes,
@@ -46,13 +53,20 @@ pub use activity::ActivityCancellation;
 pub use child_workflow::ChildCancellation;
 pub(crate) use child_workflow::ChildSteps;
 pub use command::NonDeterminism;
+pub use failure::TaskFailure;
+pub(crate) use local_activity::{
+    LocalActivity, LocalActivityEnd, LocalActivityResult, LocalActivityTask,
+};
+pub(crate) use scope::{ROOT, SHIELDED, ScopeId};
+pub(crate) use side_effect::SideEffect;
 pub(crate) use signal::{Signal, SignalHandler};
-pub(crate) use slot::{Outcome, Step};
+pub(crate) use slot::{Outcome, Sequence, Step};
 pub(crate) use state::{Ended, QueryHandler, State};
 
 use crate::error::{ApplicationError, WorkflowError, panic_message};
 use crate::workflow::{WorkflowContext, WorkflowInfo};
 use executor::Executor;
+use marker::Recorded;
 use random::Random;
 
 /// Workflow code, by type name in the registry.
@@ -69,43 +83,6 @@ impl Shared {
     /// Borrowed for a few lines only: never while code of a user runs.
     pub fn state(&self) -> RefMut<'_, State> {
         self.state.borrow_mut()
-    }
-}
-
-/// Why a workflow task fails.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum TaskFailure {
-    #[error("nondeterminism: {0}")]
-    NonDeterminism(#[from] NonDeterminism),
-    #[error("the workflow code panicked: {0}")]
-    Panic(String),
-    #[error("{0}")]
-    Code(String),
-    #[error("history event {found} comes where {expected} was due")]
-    Gap { expected: i64, found: i64 },
-    #[error("history begins without WorkflowExecutionStarted")]
-    NotStarted,
-    #[error("history event {event_id} is of a type that this worker does not know")]
-    UnknownEvent { event_id: i64 },
-}
-
-impl TaskFailure {
-    pub fn cause(&self) -> WorkflowTaskFailedCause {
-        match self {
-            Self::NonDeterminism(_) => WorkflowTaskFailedCause::NonDeterministicError,
-            _ => WorkflowTaskFailedCause::WorkflowWorkerUnhandledFailure,
-        }
-    }
-
-    pub fn to_failure(&self) -> Failure {
-        let error_type = match self {
-            Self::NonDeterminism(_) => "NonDeterminismError",
-            Self::Panic(_) => "Panic",
-            _ => "WorkflowTaskFailed",
-        };
-        ApplicationError::new(self.to_string())
-            .with_type(error_type)
-            .into_failure()
     }
 }
 
@@ -126,6 +103,11 @@ pub(crate) struct Machine {
     shared: Option<Rc<Shared>>,
     next_event_id: i64,
     is_closed: bool,
+    /// Counted up whenever the code is polled: whoever watches sees that it gives way.
+    pulse: Arc<AtomicU64>,
+    /// What replayed tasks asked for.
+    #[cfg(test)]
+    pub replayed: Vec<Vec<Command>>,
 }
 
 impl Machine {
@@ -137,7 +119,16 @@ impl Machine {
             shared: None,
             next_event_id: 1,
             is_closed: false,
+            pulse: Arc::default(),
+            #[cfg(test)]
+            replayed: Vec::new(),
         }
+    }
+
+    /// Counts in `pulse` whenever the code is polled.
+    pub fn watched_by(mut self, pulse: Arc<AtomicU64>) -> Self {
+        self.pulse = pulse;
+        self
     }
 
     /// The event that it must be fed next.
@@ -150,17 +141,31 @@ impl Machine {
         self.is_closed
     }
 
-    /// Feeds `events`, which go on where the last ones ended, and gives the commands of the workflow task that
-    /// `started_event_id` started; 0 for a history that is only read, as for a query.
+    /// [`Self::feed`] and [`Self::finish_task`] in one, for who runs no local activities.
     ///
     /// # Errors
     /// After an error the machine is of no use any more.
+    #[cfg(any(test, feature = "testing"))]
     pub fn advance(
         &mut self,
         events: &[HistoryEvent],
         started_event_id: i64,
     ) -> Result<Vec<Command>, TaskFailure> {
-        let mut commands = Vec::new();
+        self.feed(events, started_event_id)?;
+        Ok(self.finish_task())
+    }
+
+    /// Feeds `events`, which go on where the last ones ended, and lets the code work on the workflow task that
+    /// `started_event_id` started; 0 for a history that is only read, as for a query. The task's commands are kept until
+    /// [`Self::finish_task`]: it may go on with ends of local activities.
+    ///
+    /// # Errors
+    /// After an error the machine is of no use any more.
+    pub fn feed(
+        &mut self,
+        events: &[HistoryEvent],
+        started_event_id: i64,
+    ) -> Result<(), TaskFailure> {
         for (index, event) in events.iter().enumerate() {
             if event.event_id != self.next_event_id {
                 return Err(TaskFailure::Gap {
@@ -180,13 +185,84 @@ impl Machine {
                 let is_this_task = event.event_id == started_event_id;
                 // A task that failed or timed out left no trace in the code: only those that were completed count.
                 if is_this_task || is_completed(events.get(index + 1)) {
-                    commands = self.start_task(event, started, !is_this_task)?;
+                    let ahead = (!is_this_task).then(|| &events[index + 1..]);
+                    self.start_task(event, started, ahead)?;
                 }
             } else {
                 self.apply(event, attributes)?;
             }
         }
-        Ok(commands)
+        Ok(())
+    }
+
+    /// Ends the workflow task and gives what it asks for.
+    pub fn finish_task(&mut self) -> Vec<Command> {
+        match &self.shared {
+            Some(shared) => shared.state().commands.send(),
+            None => Vec::new(),
+        }
+    }
+
+    /// Goes on with what local activities gave, one after the other.
+    ///
+    /// # Errors
+    /// As [`Self::feed`].
+    pub fn end_local_activities(&mut self, ends: Vec<LocalActivityEnd>) -> Result<(), TaskFailure> {
+        let shared = self.shared()?.clone();
+        for end in ends {
+            if self.is_closed {
+                break;
+            }
+            if shared.state().end_local_activity(end) {
+                self.go_on(&shared)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Local activities that the worker is to run, each handed out once.
+    pub fn local_activities_to_start(&mut self) -> Vec<LocalActivityTask> {
+        self.with_state(|state| state.local_activities.take_to_start())
+    }
+
+    /// Local activities that were handed out and are to stop.
+    pub fn local_activities_to_cancel(&mut self) -> Vec<Sequence> {
+        self.with_state(|state| state.local_activities.take_to_cancel())
+    }
+
+    /// The workflow task should wait for ends of local activities.
+    pub fn waits_for_local_activities(&self) -> bool {
+        !self.is_closed
+            && self
+                .shared
+                .as_ref()
+                .is_some_and(|shared| shared.state().local_activities.has_open())
+    }
+
+    /// Whether others wait for commands of this task: an activity to be scheduled, a child to be started.
+    pub fn has_urgent_commands(&self) -> bool {
+        self.shared
+            .as_ref()
+            .is_some_and(|shared| shared.state().commands.has_more_than_markers())
+    }
+
+    /// How long the workflow says that a workflow task may take.
+    pub fn headers(&self) -> std::collections::BTreeMap<String, fermata_proto::common::Payload> {
+        self.shared
+            .as_ref()
+            .map(|shared| shared.info.headers.clone())
+            .unwrap_or_default()
+    }
+
+    pub fn task_timeout(&self) -> Option<std::time::Duration> {
+        self.shared.as_ref()?.info.task_timeout
+    }
+
+    fn with_state<T: Default>(&mut self, take: impl FnOnce(&mut State) -> T) -> T {
+        match &self.shared {
+            Some(shared) => take(&mut shared.state()),
+            None => T::default(),
+        }
     }
 
     /// Asks the code.
@@ -242,6 +318,9 @@ impl Machine {
             return self.begin(event, started);
         }
         let mut state = self.shared()?.state();
+        if state.passes_over(event) {
+            return Ok(());
+        }
         let mut scratch = String::new();
         if let Some(shown) = command::shown(event, &mut scratch) {
             let sequence = state.commands.meet(event, &shown)?;
@@ -340,27 +419,49 @@ impl Machine {
         Ok(())
     }
 
-    /// Lets the code go on from a started workflow task, and gives what it asks for.
+    /// Lets the code go on from a started workflow task. A task of history comes with the events after it.
     fn start_task(
         &mut self,
         event: &HistoryEvent,
         started: &WorkflowTaskStartedEventAttributes,
-        is_replaying: bool,
-    ) -> Result<Vec<Command>, TaskFailure> {
+        ahead: Option<&[HistoryEvent]>,
+    ) -> Result<(), TaskFailure> {
         let shared = self.shared()?.clone();
         {
             let mut state = shared.state();
             state.commands.check_all_met(event.event_id)?;
             state.now = event.event_time.unwrap_or(state.now);
-            state.is_replaying = is_replaying;
+            state.task_started = state.now;
+            state.is_replaying = ahead.is_some();
+            state.recorded = ahead.map(Recorded::ahead).unwrap_or_default();
             state.history_length = event.event_id;
             state.history_bytes = started.history_size_bytes;
             state.suggest_continue_as_new = started.suggest_continue_as_new;
         }
+        self.go_on(&shared)?;
+        if ahead.is_none() {
+            return Ok(());
+        }
+        while !self.is_closed {
+            let Some(recorded) = shared.state().recorded.local_activities.pop_front() else {
+                break;
+            };
+            shared.state().replay_local_activity(recorded)?;
+            self.go_on(&shared)?;
+        }
+        let _sent = shared.state().commands.send();
+        #[cfg(test)]
+        self.replayed.push(_sent);
+        Ok(())
+    }
+
+    /// Polls the code until it can go no further.
+    fn go_on(&mut self, shared: &Rc<Shared>) -> Result<(), TaskFailure> {
+        self.pulse.fetch_add(1, Ordering::Relaxed);
         catch_unwind(AssertUnwindSafe(|| {
-            deliver_signals(&shared);
-            deliver_cancel(&shared);
-            self.executor.run(&shared);
+            deliver_signals(shared);
+            deliver_cancel(shared);
+            self.executor.run(shared);
         }))
         .map_err(|panic| TaskFailure::Panic(panic_message(&*panic).to_owned()))?;
         let mut state = shared.state();
@@ -370,7 +471,7 @@ impl Machine {
             state.commands.push(sequence, closing);
             self.is_closed = true;
         }
-        Ok(state.commands.send())
+        Ok(())
     }
 }
 
@@ -387,8 +488,19 @@ impl Drop for Machine {
             let signals = std::mem::take(&mut state.signals.handlers);
             (queries, signals, std::mem::take(&mut state.spawned))
         };
-        drop(held);
-        self.executor = Executor::default();
+        let executor = std::mem::take(&mut self.executor);
+        // What the code holds is code of users too, and whoever drops a run is at work on another.
+        let dropped = catch_unwind(AssertUnwindSafe(|| {
+            drop(held);
+            drop(executor);
+        }));
+        if let Err(panic) = dropped {
+            tracing::warn!(
+                workflow_id = self.name.workflow_id,
+                panic = panic_message(&*panic),
+                "workflow code panicked while its run left the memory"
+            );
+        }
     }
 }
 

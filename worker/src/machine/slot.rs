@@ -5,14 +5,20 @@ use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use fermata_proto::common::Payloads;
 use fermata_proto::failure::Failure;
+use fermata_proto::time::Timestamp;
 
 use super::Shared;
 
 /// Numbers the steps of a run in the order in which code asks for them: the same in every replay.
 pub(crate) type Sequence = u64;
+
+/// Stands with commands that are no steps. They take no number, so that code with a patch and code from which it is gone
+/// number their steps alike.
+pub(crate) const UNNUMBERED: Sequence = 0;
 
 /// How a step ended.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,6 +26,12 @@ pub(crate) enum Outcome {
     Done(Option<Payloads>),
     Failed(Box<Failure>),
     Cancelled(Box<Failure>),
+    /// A local activity that failed is to be tried again after a timer.
+    Backoff {
+        delay: Duration,
+        attempt: u32,
+        original_schedule_time: Timestamp,
+    },
 }
 
 #[derive(Default)]

@@ -13,7 +13,11 @@ use super::activity::Activities;
 use super::child_workflow::Children;
 use super::command::Commands;
 use super::external::ExternalRequests;
+use super::local_activity::LocalActivities;
+use super::marker::Recorded;
+use super::patch::Patches;
 use super::random::Random;
+use super::scope::{ROOT, ScopeId, Scopes};
 use super::signal::Signals;
 use super::slot::{Sequence, Slots};
 use super::timer::Timers;
@@ -26,8 +30,14 @@ pub(crate) type QueryHandler =
 pub(crate) type Ended = Result<Option<Payloads>, WorkflowError>;
 
 pub(crate) struct State {
-    /// When the workflow task that is worked on was started: the only clock that workflow code sees.
+    /// When the workflow task that is worked on was started, or the last local activity ended: the only clock that
+    /// workflow code sees.
     pub now: Timestamp,
+    /// When the workflow task that is worked on was started.
+    pub task_started: Timestamp,
+    /// Markers of the workflow task that is replayed.
+    pub recorded: Recorded,
+    pub(super) last_side_effect: i64,
     /// The code only repeats what it did before.
     pub is_replaying: bool,
     /// The last event that the code has seen.
@@ -42,6 +52,9 @@ pub(crate) struct State {
     pub activities: Activities,
     pub timers: Timers,
     pub children: Children,
+    pub local_activities: LocalActivities,
+    pub patches: Patches,
+    pub scopes: Scopes,
     pub externals: ExternalRequests,
     pub signals: Signals,
     pub queries: BTreeMap<String, QueryHandler>,
@@ -72,6 +85,9 @@ impl State {
     pub fn new(random: Random) -> Self {
         Self {
             now: Timestamp::default(),
+            task_started: Timestamp::default(),
+            recorded: Recorded::default(),
+            last_side_effect: 0,
             is_replaying: true,
             history_length: 0,
             history_bytes: 0,
@@ -83,6 +99,9 @@ impl State {
             activities: Activities::default(),
             timers: Timers::default(),
             children: Children::default(),
+            local_activities: LocalActivities::default(),
+            patches: Patches::default(),
+            scopes: Scopes::default(),
             externals: ExternalRequests::default(),
             signals: Signals::default(),
             queries: BTreeMap::new(),
@@ -122,7 +141,9 @@ impl State {
         self.spawned.push(future);
     }
 
-    fn check_writable(&self) {
+    /// # Panics
+    /// As [`Self::next_sequence`].
+    pub(super) fn check_writable(&self) {
         assert!(
             !self.is_read_only,
             "a query handler only looks: it cannot take steps, spawn or draw random numbers"
@@ -131,15 +152,29 @@ impl State {
 
     /// The workflow is asked to cancel: everything that is not shielded from it is cancelled too.
     pub fn cancel_workflow(&mut self) {
-        for sequence in self.activities.unshielded() {
+        self.cancel_scope(ROOT);
+    }
+
+    /// Cancels what was begun in a scope and in those below it.
+    pub fn cancel_scope(&mut self, scope: ScopeId) {
+        let scopes = self.scopes.cancel(scope);
+        if scopes.is_empty() {
+            return;
+        }
+        for sequence in self.activities.within(&scopes) {
             self.cancel_activity(sequence);
         }
-        for sequence in self.timers.unshielded() {
+        for sequence in self.timers.within(&scopes) {
             self.cancel_timer(sequence);
         }
-        for sequence in self.children.unshielded() {
+        for sequence in self.children.within(&scopes) {
             self.cancel_child(sequence);
         }
+        for sequence in self.local_activities.within(&scopes) {
+            self.cancel_local_activity(sequence);
+        }
+        // Who waits for a condition or a signal in one of them looks again.
+        self.progress += 1;
         for waker in self.cancel_wakers.drain(..) {
             waker.wake();
         }

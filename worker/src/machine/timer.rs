@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use fermata_proto::command::{CancelTimerCommandAttributes, StartTimerCommandAttributes};
 
+use super::scope::ScopeId;
 use super::slot::{Outcome, Sequence};
 use super::state::State;
 use crate::error::cancelled;
 
 struct OpenTimer {
-    /// Not cancelled with the workflow.
-    shielded: bool,
+    scope: ScopeId,
 }
 
 /// The timers that run; a timer's id is its sequence number in digits.
@@ -21,15 +21,18 @@ pub(crate) struct Timers {
 }
 
 impl Timers {
-    /// What goes down when the workflow is cancelled.
-    pub fn unshielded(&self) -> Vec<Sequence> {
-        let open = self.open.iter().filter(|(_, timer)| !timer.shielded);
-        open.map(|(sequence, _)| *sequence).collect()
+    /// What goes down with `scopes`.
+    pub fn within(&self, scopes: &[ScopeId]) -> Vec<Sequence> {
+        let within = self
+            .open
+            .iter()
+            .filter(|(_, timer)| scopes.contains(&timer.scope));
+        within.map(|(sequence, _)| *sequence).collect()
     }
 }
 
 impl State {
-    pub fn start_timer(&mut self, length: Duration, shielded: bool) -> Sequence {
+    pub fn start_timer(&mut self, length: Duration, scope: ScopeId) -> Sequence {
         let sequence = self.next_sequence();
         self.slots.open(sequence);
         self.commands.push(
@@ -39,7 +42,7 @@ impl State {
                 start_to_fire_timeout: Some(length),
             },
         );
-        self.timers.open.insert(sequence, OpenTimer { shielded });
+        self.timers.open.insert(sequence, OpenTimer { scope });
         sequence
     }
 

@@ -4,6 +4,7 @@
 //! poll loops ──> drive (one tokio task a chain of work)
 //!                  │  workflow task: lane thread runs the code, then the completion, which may bring
 //!                  │      the run's next workflow task and eager activities
+//!                  │      (local activities run in between, see [`local_activity`])
 //!                  └─ activity task: the code, then the completion, which may bring the run's next workflow task
 //! ```
 //!
@@ -15,8 +16,14 @@
 mod activity_task;
 mod drive;
 mod lane;
+mod limits;
+mod local_activity;
+mod metrics;
 mod options;
+mod presence;
 mod registry;
+mod resources;
+mod watchdog;
 mod workflow_task;
 
 use std::future::Future;
@@ -28,7 +35,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::activity::ActivityContext;
 use crate::client::Client;
@@ -36,9 +43,16 @@ use crate::connection::Connection;
 use crate::error::{ActivityError, WorkflowResult};
 use crate::name::{Activity, Workflow, function_name};
 use crate::workflow::WorkflowContext;
-use lane::Lanes;
+use lane::{CacheBounds, Lanes};
+use limits::RateLimit;
+use metrics::{CacheSize, Gauges, Metrics};
 pub use options::WorkerOptions;
-use registry::{RegisteredTwice, Registry, activity_code, definition};
+use presence::Presence;
+pub use registry::RegisteredTwice;
+use registry::blocking_code;
+pub(crate) use registry::{Registry, activity_code, definition};
+pub use resources::ResourceTargets;
+use resources::Room;
 
 /// For answers of activities that were dropped at the end.
 const LAST_ANSWERS_MAX: Duration = Duration::from_secs(5);
@@ -53,6 +67,21 @@ pub enum WorkerError {
         task_queue: String,
         #[source]
         source: RegisteredTwice,
+    },
+    #[error("start a worker on {task_queue:?}: {reason}")]
+    Options { task_queue: String, reason: String },
+    #[error("start a worker on {task_queue:?}: register its metrics")]
+    Metrics {
+        task_queue: String,
+        #[source]
+        source: prometheus::Error,
+    },
+    #[error("start a worker on {task_queue:?}: serve its metrics at {address}")]
+    MetricsAddress {
+        task_queue: String,
+        address: std::net::SocketAddr,
+        #[source]
+        source: std::io::Error,
     },
     #[error("start a worker on {task_queue:?}: no thread for workflow code")]
     Thread {
@@ -165,6 +194,39 @@ impl Worker {
         self
     }
 
+    /// Hosts an activity that blocks its thread: it has one of its own while it runs, as many at once as there are slots for
+    /// activities. It cannot be dropped: it has to ask [`ActivityContext::is_cancelled`], and keeps its slot until it ends.
+    ///
+    /// # Panics
+    /// If it is a closure, which has no name: see [`Self::blocking_activity_as`].
+    #[must_use]
+    pub fn blocking_activity<F, A, R, E>(self, function: F) -> Self
+    where
+        F: Fn(ActivityContext, A) -> Result<R, E> + Send + Sync + 'static,
+        A: DeserializeOwned + Send + 'static,
+        R: Serialize + 'static,
+        E: Into<ActivityError>,
+    {
+        self.blocking_activity_as(Activity::named(function_name::<F>()), function)
+    }
+
+    /// As [`Self::blocking_activity`], under a name of its own.
+    #[must_use]
+    pub fn blocking_activity_as<F, A, R, E>(mut self, name: Activity<A, R>, function: F) -> Self
+    where
+        F: Fn(ActivityContext, A) -> Result<R, E> + Send + Sync + 'static,
+        A: DeserializeOwned + Send + 'static,
+        R: Serialize + 'static,
+        E: Into<ActivityError>,
+    {
+        let added = self
+            .registry
+            .add_activity(name.name().to_owned(), blocking_code(function));
+        self.registry.blocking.insert(name.name().to_owned());
+        self.error = self.error.or(added.err());
+        self
+    }
+
     /// Ends it later, from elsewhere.
     pub fn shutdown(&self) -> Shutdown {
         Shutdown(self.shutdown.clone())
@@ -187,12 +249,38 @@ impl Worker {
         if let Some(identity) = &options.identity {
             connection.identity = identity.as_str().into();
         }
+        if let Err(reason) = options.check() {
+            return Err(WorkerError::Options { task_queue, reason });
+        }
         let registry = Arc::new(self.registry);
+        let exported = options.metrics.clone().unwrap_or_default();
+        let metrics = match Metrics::register(&exported, &task_queue) {
+            Ok(metrics) => metrics,
+            Err(source) => return Err(WorkerError::Metrics { task_queue, source }),
+        };
+        let serving = match options.metrics_address {
+            None => None,
+            Some(address) => match metrics::listen(address).await {
+                Ok(listener) => Some(metrics::serve(listener, exported.clone())),
+                Err(source) => {
+                    return Err(WorkerError::MetricsAddress {
+                        task_queue,
+                        address,
+                        source,
+                    });
+                }
+            },
+        };
+        let cache_size = Arc::<CacheSize>::default();
         let lanes = Lanes::start(
             &registry,
             &connection.namespace.name,
             options.workflow_threads,
-            options.cached_workflows_max,
+            CacheBounds {
+                runs_max: options.cached_workflows_max,
+                bytes_max: options.cached_workflows_bytes_max,
+                size: cache_size.clone(),
+            },
         );
         let lanes = match lanes {
             Ok(lanes) => lanes,
@@ -201,15 +289,35 @@ impl Worker {
         let hosts_cached_workflows =
             !registry.workflows.is_empty() && options.cached_workflows_max > 0;
         let force = CancellationToken::new();
+        let worker_id = uuid::Uuid::new_v4().to_string();
+        let share = options.task_queue_activities_per_second.map(|rate| {
+            let namespace_id = &connection.namespace.id;
+            let workers = connection
+                .transport
+                .watch_activity_workers(namespace_id, &task_queue);
+            RateLimit::new(rate, Some(workers))
+        });
+        let own = options
+            .activities_per_second
+            .map(|rate| RateLimit::new(rate, None));
         let inner = Arc::new(Inner {
+            activity_rates: own.into_iter().chain(share).collect(),
+            room: options.resource_targets.map(Room::watch),
+            metrics,
+            cache_size,
+            waiting: drive::Waiting::default(),
             claimant: Claimant {
                 identity: connection.identity.to_string(),
                 worker_version: None,
+                worker_id: options
+                    .liveness
+                    .map_or_else(String::new, |_| worker_id.clone()),
             },
             sticky_queue: hosts_cached_workflows
-                .then(|| format!("{}:{}", connection.identity, uuid::Uuid::new_v4())),
+                .then(|| format!("{}:{worker_id}", connection.identity)),
             workflow_slots: Arc::new(Semaphore::new(options.workflow_tasks_max.max(1))),
             activity_slots: Arc::new(Semaphore::new(options.activities_max.max(1))),
+            local_activity_slots: Arc::new(Semaphore::new(options.local_activities_max.max(1))),
             polls: TaskTracker::new(),
             work: TaskTracker::new(),
             shutdown: self.shutdown,
@@ -220,6 +328,12 @@ impl Worker {
             lanes,
             options,
         });
+        let gauges = Gauges::register(&exported, Arc::downgrade(&inner), &inner.task_queue);
+        if let Err(source) = gauges {
+            let task_queue = inner.task_queue.clone();
+            return Err(WorkerError::Metrics { task_queue, source });
+        }
+        let _serving = serving.map(|serving| AbortOnDropHandle::new(tokio::spawn(serving)));
         // Nothing goes on behind the back of a caller that drops this future.
         let _stop = inner.shutdown.clone().drop_guard();
         let _force = force.drop_guard();
@@ -240,6 +354,13 @@ pub(crate) struct Inner {
     options: WorkerOptions,
     workflow_slots: Arc<Semaphore>,
     activity_slots: Arc<Semaphore>,
+    local_activity_slots: Arc<Semaphore>,
+    /// How fast activities are taken.
+    activity_rates: Vec<RateLimit>,
+    room: Option<Room>,
+    metrics: Metrics,
+    cache_size: Arc<CacheSize>,
+    waiting: drive::Waiting,
     polls: TaskTracker,
     work: TaskTracker,
     /// No new work.
@@ -257,6 +378,10 @@ impl Inner {
             activities = self.registry.activities.len(),
             "worker started"
         );
+        let presence = match Presence::announce(&self).await {
+            Some(presence) => presence,
+            None => return,
+        };
         let sticky_queue = drive::start_polling(&self);
         self.shutdown.cancelled().await;
         self.polls.close();
@@ -280,6 +405,7 @@ impl Inner {
             // The last answers tell the engine to try elsewhere; without them it finds out by a time-out.
             let _ = tokio::time::timeout(LAST_ANSWERS_MAX, self.work.wait()).await;
         }
+        presence.retire().await;
         tracing::info!(task_queue = self.task_queue, "worker stopped");
     }
 

@@ -1,6 +1,6 @@
 //! The workflows and activities that a worker hosts, by type name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::Arc;
 
@@ -25,6 +25,8 @@ pub(crate) type ActivityCode =
 pub(crate) struct Registry {
     pub workflows: BTreeMap<String, Definition>,
     pub activities: BTreeMap<String, ActivityCode>,
+    /// The activities that cannot be dropped halfway: each has a thread until it ends.
+    pub blocking: BTreeSet<String>,
 }
 
 /// A name that is registered twice.
@@ -114,5 +116,40 @@ where
                 Ok(to_payloads(&result)?)
             })
             .boxed()
+    })
+}
+
+/// A blocking function as code: it runs on a thread for such.
+pub(crate) fn blocking_code<F, A, R, E>(function: F) -> ActivityCode
+where
+    F: Fn(ActivityContext, A) -> Result<R, E> + Send + Sync + 'static,
+    A: DeserializeOwned + Send + 'static,
+    R: Serialize + 'static,
+    E: Into<ActivityError>,
+{
+    let function = Arc::new(function);
+    Arc::new(move |ctx, input| {
+        let function = function.clone();
+        // The worker's span holds on the other thread as well.
+        let span = tracing::Span::current();
+        let running = tokio::task::spawn_blocking(move || -> Result<_, ActivityError> {
+            let _in_span = span.enter();
+            let argument: A = from_payloads(input.as_ref()).map_err(|error| {
+                let text = format!("read the activity's argument: {}", chain(&error));
+                ApplicationError::new(text).with_type("PayloadError")
+            })?;
+            let result = function(ctx, argument).map_err(Into::into)?;
+            Ok(to_payloads(&result)?)
+        });
+        async move {
+            match running.await {
+                Ok(ended) => ended,
+                Err(error) => match error.try_into_panic() {
+                    Ok(panic) => std::panic::resume_unwind(panic),
+                    Err(error) => Err(error.into()),
+                },
+            }
+        }
+        .boxed()
     })
 }

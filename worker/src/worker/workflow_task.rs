@@ -1,5 +1,6 @@
 //! Working on a workflow task: history to the lane, its commands to the engine.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,9 +14,13 @@ use fermata_proto::sdk::WorkflowTaskCompletedMetadata;
 use fermata_proto::service::*;
 use fermata_proto::taskqueue::{StickyExecutionAttributes, TaskQueue};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 
-use super::Inner;
-use super::lane::Outcome;
+use super::activity_task::within;
+use super::lane::{LocalWork, Outcome};
+use super::local_activity::LocalActivities;
+use super::{Inner, drive};
+use crate::interceptor::{Headers, WorkflowTaskInfo};
 use crate::machine::TaskFailure;
 
 /// A workflow task lives for ten seconds unless its workflow says otherwise: later answers come too late.
@@ -23,6 +28,10 @@ const ANSWER_MAX: Duration = Duration::from_secs(10);
 const HISTORY_PAGE_MAX: Duration = Duration::from_secs(5);
 /// Later attempts are left to time out: the growing time-out is what keeps a broken workflow from spinning.
 const REPORTED_ATTEMPT: i32 = 1;
+/// How much of a workflow task's time may pass before the engine hears that local activities are still at work.
+const HEARTBEAT_SHARE: f64 = 0.8;
+/// How long commands that others wait for are held back for the sake of local activities that may end soon.
+const URGENT_AFTER: Duration = Duration::from_millis(200);
 const SDK_NAME: &str = "fermata-rust";
 
 /// What a completion brought along.
@@ -36,19 +45,81 @@ pub(super) struct Brought {
 struct Header {
     task_token: Bytes,
     execution: WorkflowExecution,
+    started_event_id: i64,
     attempt: i32,
     is_first: bool,
     is_query: bool,
+    workflow_type: String,
 }
 
-pub(super) async fn work(worker: &Inner, mut task: Box<PollWorkflowTaskQueueResponse>) -> Brought {
+/// What comes after a workflow task of a run.
+enum Next {
+    Done(Brought),
+    /// Local activities of the run are still at work: it goes on with its next task at once.
+    Task(Box<PollWorkflowTaskQueueResponse>),
+}
+
+pub(super) async fn work(
+    worker: &Arc<Inner>,
+    mut task: Box<PollWorkflowTaskQueueResponse>,
+) -> Brought {
+    let mut local = None;
+    loop {
+        let info = info(worker, &task);
+        let interceptors = &worker.connection.interceptors;
+        let began = Instant::now();
+        let spans = interceptors.span(|interceptor| interceptor.workflow_task_span(&info));
+        let next = within(spans, work_once(worker, task, &mut local)).await;
+        let took = began.elapsed();
+        worker
+            .metrics
+            .workflow_task_seconds
+            .with_label_values(&[&info.workflow_type])
+            .observe(took.as_secs_f64());
+        interceptors.each(|interceptor| interceptor.workflow_task_ended(&info, took));
+        match next {
+            Next::Done(brought) => return brought,
+            Next::Task(next) => task = next,
+        }
+    }
+}
+
+fn info(worker: &Inner, task: &PollWorkflowTaskQueueResponse) -> WorkflowTaskInfo {
+    let execution = task.workflow_execution.clone().unwrap_or_default();
+    WorkflowTaskInfo {
+        workflow_id: execution.workflow_id,
+        run_id: execution.run_id,
+        workflow_type: task.workflow_type.clone().unwrap_or_default().name,
+        task_queue: worker.task_queue.clone(),
+        attempt: task.attempt,
+        is_query: task.query.is_some(),
+    }
+}
+
+async fn work_once(
+    worker: &Arc<Inner>,
+    mut task: Box<PollWorkflowTaskQueueResponse>,
+    local: &mut Option<LocalActivities>,
+) -> Next {
+    let began = Instant::now();
     let header = Header {
         task_token: task.task_token.clone(),
         execution: task.workflow_execution.clone().unwrap_or_default(),
+        started_event_id: task.started_event_id,
         attempt: task.attempt,
         is_first: task.previous_started_event_id == 0,
         is_query: task.query.is_some(),
+        workflow_type: task.workflow_type.clone().unwrap_or_default().name,
     };
+    if let Some(local) = local {
+        local.begin_task();
+    }
+    if let Err(error) = worker.connection.codec.decode(&mut *task) {
+        worker.lanes.forget(&header.execution.run_id).await;
+        let failure = TaskFailure::Code(error.to_string());
+        fail(worker, &header, &failure).await;
+        return Next::Done(Brought::default());
+    }
     if !task.next_page_token.is_empty() {
         let rest = std::mem::take(&mut task.next_page_token);
         match history(worker, &header, task.started_event_id, rest).await {
@@ -56,21 +127,50 @@ pub(super) async fn work(worker: &Inner, mut task: Box<PollWorkflowTaskQueueResp
             Err(rejection) => return unread(&header, &rejection),
         }
     }
-    let outcome = match worker.lanes.work(task).await {
+    let workflow_type = task.workflow_type.clone();
+    let has_all = task
+        .history
+        .as_ref()
+        .and_then(|history| history.events.first())
+        .is_some_and(|event| event.event_id == 1);
+    let count_cache = |outcome: &str| worker.metrics.cache.with_label_values(&[outcome]).inc();
+    let mut outcome = match worker.lanes.work(task).await {
         Some(Outcome::NeedsHistory(mut task)) => {
+            count_cache("miss");
             match history(worker, &header, task.started_event_id, Bytes::new()).await {
                 Ok(events) => task.history = Some(History { events }),
                 Err(rejection) => return unread(&header, &rejection),
             }
             worker.lanes.work(task).await
         }
-        outcome => outcome,
+        outcome => {
+            // A run's first task has its whole history in any case.
+            if !header.is_first {
+                count_cache(if has_all { "miss" } else { "hit" });
+            }
+            outcome
+        }
     };
-    match outcome {
+    while let Some(Outcome::Local(wanted)) = outcome {
+        let local = local.get_or_insert_with(|| {
+            LocalActivities::of(worker, &header.execution, workflow_type.clone())
+        });
+        outcome = wait_for_local(worker, &header, local, wanted, began).await;
+    }
+    let brought = match outcome {
         Some(Outcome::Completed {
             commands,
             query_results,
-        }) => complete(worker, &header, commands, query_results).await,
+            goes_on,
+            headers,
+        }) => {
+            let commands = with_headers(worker, &headers, commands);
+            let brought = complete(worker, &header, commands, query_results, goes_on).await;
+            if goes_on {
+                return go_on(worker, &header, brought).await;
+            }
+            brought
+        }
         Some(Outcome::Answered(answer)) => {
             answer_query(worker, &header, answer).await;
             Brought::default()
@@ -86,19 +186,68 @@ pub(super) async fn work(worker: &Inner, mut task: Box<PollWorkflowTaskQueueResp
             );
             Brought::default()
         }
-        // The worker goes down.
-        None => Brought::default(),
-    }
+        // The task has timed out, or the worker goes down.
+        Some(Outcome::Superseded | Outcome::Local(_)) | None => Brought::default(),
+    };
+    Next::Done(brought)
 }
 
-fn unread(header: &Header, rejection: &Rejection) -> Brought {
+/// Runs local activities until something has ended or it is time to tell the engine that the worker is alive. None if the
+/// worker goes down.
+async fn wait_for_local(
+    worker: &Inner,
+    header: &Header,
+    local: &mut LocalActivities,
+    wanted: LocalWork,
+    began: Instant,
+) -> Option<Outcome> {
+    if let Err(failure) = local.start(wanted.start).await {
+        worker.lanes.forget(&header.execution.run_id).await;
+        return Some(Outcome::Failed(failure));
+    }
+    local.cancel(&wanted.cancel);
+    let task_timeout = wanted.task_timeout.unwrap_or(ANSWER_MAX);
+    let mut patience = task_timeout.mul_f64(HEARTBEAT_SHARE);
+    if wanted.is_urgent {
+        patience = patience.min(URGENT_AFTER);
+    }
+    let (ends, is_last) = tokio::select! {
+        biased;
+        ends = local.next() => (ends, false),
+        () = tokio::time::sleep_until(began + patience) => (Vec::new(), true),
+        () = worker.force.cancelled() => {
+            worker.lanes.forget(&header.execution.run_id).await;
+            return None;
+        }
+    };
+    let WorkflowExecution { run_id, .. } = &header.execution;
+    let lanes = &worker.lanes;
+    lanes
+        .go_on(run_id, header.started_event_id, ends, is_last)
+        .await
+}
+
+/// The engine has heard that local activities are still at work, and gives the next task.
+async fn go_on(worker: &Arc<Inner>, header: &Header, brought: Brought) -> Next {
+    let Some(task) = brought.workflow_task else {
+        // Whoever gets the next task runs them again.
+        worker.lanes.forget(&header.execution.run_id).await;
+        return Next::Done(brought);
+    };
+    for (task, slot) in brought.activities {
+        drive::spawn(worker, drive::Work::Activity(task, slot));
+    }
+    Next::Task(task)
+}
+
+fn unread(header: &Header, rejection: &Rejection) -> Next {
     tracing::warn!(
         workflow_id = header.execution.workflow_id,
         run_id = header.execution.run_id,
         %rejection,
         "give up a workflow task: its history could not be read"
     );
-    Brought::default()
+    Next::Done(Brought::default())
 }
 
 /// The events from `token` on up to the one that started the task; all for a query, which no event started.
@@ -148,10 +297,11 @@ async fn complete(
     header: &Header,
     mut commands: Vec<Command>,
     query_results: std::collections::BTreeMap<String, fermata_proto::query::WorkflowQueryResult>,
+    needs_another_task: bool,
 ) -> Brought {
     let goes_on = !worker.is_shutting_down();
     let mut slots = Vec::new();
-    if goes_on && worker.options.eager_activities {
+    if goes_on && worker.options.runs_eagerly() {
         request_eager(worker, &mut commands, &mut slots);
     }
     let sticky_attributes = worker
@@ -171,7 +321,8 @@ async fn complete(
         commands,
         identity: worker.claimant.identity.clone(),
         // It comes with new events only, which are of use to a cached run.
-        return_new_workflow_task: sticky_attributes.is_some(),
+        return_new_workflow_task: sticky_attributes.is_some() || needs_another_task,
+        force_create_new_workflow_task: needs_another_task,
         sticky_attributes,
         query_results,
         namespace: worker.connection.namespace.name.clone(),
@@ -200,6 +351,34 @@ async fn complete(
         Ok(_) => refused(worker, header, &unexpected("RespondWorkflowTaskCompleted")).await,
         Err(rejection) => refused(worker, header, &rejection).await,
     }
+}
+
+/// Adds what the interceptors say to whatever the workflow sends out with headers.
+fn with_headers(worker: &Inner, inherited: &Headers, mut commands: Vec<Command>) -> Vec<Command> {
+    let interceptors = &worker.connection.interceptors;
+    if interceptors.0.is_empty() {
+        return commands;
+    }
+    for command in &mut commands {
+        let header = match &mut command.attributes {
+            Some(CommandAttributes::ScheduleActivityTask(attributes)) => &mut attributes.header,
+            Some(CommandAttributes::StartChildWorkflowExecution(attributes)) => {
+                &mut attributes.header
+            }
+            Some(CommandAttributes::SignalExternalWorkflowExecution(attributes)) => {
+                &mut attributes.header
+            }
+            _ => continue,
+        };
+        let mut fields = header.take().unwrap_or_default().fields;
+        for interceptor in &interceptors.0 {
+            interceptor.workflow_headers(inherited, &mut fields);
+        }
+        if !fields.is_empty() {
+            *header = Some(fermata_proto::common::Header { fields });
+        }
+    }
+    commands
 }
 
 /// Asks for activities of our own queue to be handed over with the answer, one for each free slot.
@@ -240,9 +419,13 @@ async fn refused(worker: &Inner, header: &Header, rejection: &Rejection) -> Brou
         return Brought::default();
     }
     tracing::warn!(workflow_id, run_id, %rejection, "complete a workflow task");
-    if rejection.kind == RejectionKind::InvalidArgument && header.attempt <= REPORTED_ATTEMPT {
+    let is_ours = matches!(
+        rejection.kind,
+        RejectionKind::InvalidArgument | RejectionKind::Internal
+    );
+    if is_ours && header.attempt <= REPORTED_ATTEMPT {
         // Refused by the engine, the task is failed already and this changes nothing; refused on the way, because it is
-        // larger than the broker takes, nobody has told the engine yet.
+        // larger than the broker takes or the codec fails, nobody has told the engine yet.
         let failure = TaskFailure::Code(format!("complete the workflow task: {rejection}"));
         report(worker, header, &failure).await;
     }
@@ -257,6 +440,11 @@ async fn fail(worker: &Inner, header: &Header, failure: &TaskFailure) {
         %failure,
         "workflow task failed"
     );
+    worker
+        .metrics
+        .workflow_task_failures
+        .with_label_values(&[&header.workflow_type])
+        .inc();
     if header.is_query {
         answer_query(worker, header, Err(Box::new(failure.to_failure()))).await;
     } else if header.attempt <= REPORTED_ATTEMPT {

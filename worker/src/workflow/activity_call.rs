@@ -144,7 +144,7 @@ impl<R: DeserializeOwned + 'static> ActivityCall<R> {
         let sequence =
             ctx.shared
                 .state()
-                .schedule_activity(attributes, self.cancellation, ctx.is_shielded);
+                .schedule_activity(attributes, self.cancellation, ctx.scope);
         ActivityFuture {
             state: FutureState::Waiting(Step::new(ctx.shared, sequence)),
             result: PhantomData,
@@ -152,7 +152,7 @@ impl<R: DeserializeOwned + 'static> ActivityCall<R> {
     }
 }
 
-pub(super) fn queue(name: String) -> TaskQueue {
+pub(crate) fn queue(name: String) -> TaskQueue {
     TaskQueue {
         name,
         kind: TaskQueueKind::Normal,
@@ -227,5 +227,8 @@ pub(super) fn result_of<R: DeserializeOwned + 'static>(outcome: Outcome) -> Work
         }
         Outcome::Failed(failure) => Err(WorkflowError::Failed(failure)),
         Outcome::Cancelled(failure) => Err(WorkflowError::Cancelled(failure)),
+        Outcome::Backoff { .. } => Err(WorkflowError::task_failed(
+            "a step that is no local activity ended with a backoff",
+        )),
     }
 }

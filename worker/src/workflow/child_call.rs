@@ -173,7 +173,7 @@ impl<R: DeserializeOwned + 'static> ChildCall<R> {
         let ChildSteps { start, end } =
             ctx.shared
                 .state()
-                .start_child(attributes, self.cancellation, ctx.is_shielded);
+                .start_child(attributes, self.cancellation, ctx.scope);
         ChildFuture {
             state: ChildState::Waiting {
                 start: Step::new(ctx.shared.clone(), start),

@@ -19,16 +19,17 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::activity_call::ActivityCall;
-use super::cancel::Cancelled;
+use super::cancel::{CancellationScope, Cancelled};
 use super::child_call::ChildCall;
 use super::continue_as_new::ContinueAsNew;
 use super::external::ExternalWorkflow;
 use super::info::WorkflowInfo;
+use super::local_activity_call::LocalActivityCall;
 use super::signals::Signals;
 use super::timer::Timer;
 use super::wait::WaitUntil;
 use crate::error::{ApplicationError, WorkflowError, WorkflowResult, chain};
-use crate::machine::{QueryHandler, Shared, SignalHandler};
+use crate::machine::{QueryHandler, ROOT, SHIELDED, ScopeId, Shared, SideEffect, SignalHandler};
 use crate::name::{IntoActivity, IntoWorkflow};
 use crate::payload::{
     PayloadError, Value, from_payload, from_payloads, is_null, to_payload, to_payloads,
@@ -38,14 +39,14 @@ use crate::payload::{
 #[derive(Clone)]
 pub struct WorkflowContext {
     pub(super) shared: Rc<Shared>,
-    pub(super) is_shielded: bool,
+    pub(super) scope: ScopeId,
 }
 
 impl WorkflowContext {
     pub(crate) fn new(shared: Rc<Shared>) -> Self {
         Self {
             shared,
-            is_shielded: false,
+            scope: ROOT,
         }
     }
 
@@ -224,9 +225,10 @@ impl WorkflowContext {
         Spawned { slot }
     }
 
-    /// Ready when the workflow is asked to cancel, with the reason that was given.
+    /// Ready when the workflow is asked to cancel, with the reason that was given; in a [`Self::scope`], when that is
+    /// cancelled.
     pub fn cancelled(&self) -> Cancelled {
-        Cancelled::new(self.shared.clone())
+        Cancelled::new(self.shared.clone(), self.scope)
     }
 
     pub fn is_cancel_requested(&self) -> bool {
@@ -236,10 +238,80 @@ impl WorkflowContext {
     /// A context whose steps are not cancelled with the workflow: for what must happen in any case, such as undoing.
     #[must_use]
     pub fn shielded(&self) -> Self {
+        self.in_scope(SHIELDED)
+    }
+
+    /// A scope within this one: what is begun with it can be cancelled together.
+    #[must_use]
+    pub fn scope(&self) -> CancellationScope {
+        CancellationScope::open(self, false)
+    }
+
+    /// As [`Self::scope`], but it does not go down with the workflow or the scope around it: only by itself.
+    #[must_use]
+    pub fn shielded_scope(&self) -> CancellationScope {
+        CancellationScope::open(self, true)
+    }
+
+    pub(super) fn in_scope(&self, scope: ScopeId) -> Self {
         Self {
-            is_shielded: true,
-            ..self.clone()
+            scope,
+            shared: self.shared.clone(),
         }
+    }
+
+    /// Whether this run takes the new way that `id` names: true in runs that come here for the first time, false in the
+    /// replay of runs that were here before the code was changed. It is recorded, and says the same for the rest of the
+    /// run. See [`Self::deprecate_patch`] for when no run needs the old way any more.
+    #[must_use]
+    pub fn patched(&self, id: &str) -> bool {
+        self.shared.state().patched(id, false)
+    }
+
+    /// Takes the place of [`Self::patched`] when the old way is gone from the code: runs that recorded the patch still
+    /// replay. When no such run is left either, this call can go too.
+    pub fn deprecate_patch(&self, id: &str) {
+        // There is one way only: which it would have been does not matter.
+        let _ = self.shared.state().patched(id, true);
+    }
+
+    /// A value from outside that is quick to get and cannot fail, such as a host name or a setting: taken once, recorded,
+    /// and the same in every replay. Whatever can fail or takes time is an activity or a local activity.
+    ///
+    /// # Errors
+    /// If the value has no JSON form, or what was recorded is no `T`; the workflow task fails.
+    pub fn side_effect<T: Value>(&self, take: impl FnOnce() -> T) -> WorkflowResult<T> {
+        let asked = self.shared.state().side_effect();
+        match asked {
+            SideEffect::New(id) => {
+                let value = take();
+                let recorded =
+                    to_payloads(&value).map_err(|error| WorkflowError::task_failed_by(&error))?;
+                self.shared.state().record_side_effect(id, recorded);
+                Ok(value)
+            }
+            SideEffect::Recorded(value) => {
+                from_payloads(value.as_ref()).map_err(|error| WorkflowError::task_failed_by(&error))
+            }
+            SideEffect::Missing => Err(WorkflowError::task_failed(
+                "replay a side effect that history does not hold",
+            )),
+        }
+    }
+
+    /// Calls an activity that this worker runs itself, within the workflow task: without a queue and without events but one
+    /// marker, so it takes a fraction of the time. For short steps; one that was under way when the worker died is run
+    /// again. One of `start_to_close` and `schedule_to_close` must be set.
+    pub fn local_activity<A: Value, R: Value, Kind>(
+        &self,
+        activity: impl IntoActivity<A, R, Kind>,
+        argument: A,
+    ) -> LocalActivityCall<R> {
+        LocalActivityCall::new(
+            self.clone(),
+            &activity.activity_type(),
+            to_payloads(&argument),
+        )
     }
 
     /// What to end the workflow with so that a new run takes its place: `Err(ctx.continue_as_new(&next).into())`.
@@ -301,9 +373,14 @@ impl WorkflowContext {
         Ok(())
     }
 
+    /// Ready when steps of this context are cancelled; none if they never are.
+    pub(super) fn step_cancelled(&self) -> Option<Cancelled> {
+        (self.scope != SHIELDED).then(|| self.cancelled())
+    }
+
     /// Whether a step asked for now is cancelled from the start.
     pub(super) fn is_cancelled_for_steps(&self) -> bool {
-        !self.is_shielded && self.shared.state().is_cancel_delivered
+        self.shared.state().scopes.is_cancelled(self.scope)
     }
 }
 

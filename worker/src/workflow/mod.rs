@@ -12,17 +12,23 @@ mod context;
 mod continue_as_new;
 mod external;
 mod info;
+mod local_activity_call;
+mod saga;
 mod signals;
 mod timer;
 mod wait;
 
+#[cfg(feature = "testing")]
+pub(crate) use activity_call::queue;
 pub use activity_call::{ActivityCall, ActivityFuture};
-pub use cancel::Cancelled;
+pub use cancel::{CancellationScope, Cancelled};
 pub use child_call::{ChildCall, ChildFuture, StartedChild};
 pub use context::{Spawned, WorkflowContext};
 pub use continue_as_new::ContinueAsNew;
 pub use external::ExternalWorkflow;
 pub use info::WorkflowInfo;
+pub use local_activity_call::{LocalActivityCall, LocalActivityFuture};
+pub use saga::{Saga, SagaError};
 pub use signals::Signals;
 pub use timer::Timer;
 pub use wait::WaitUntil;

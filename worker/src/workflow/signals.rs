@@ -56,7 +56,7 @@ impl<T: DeserializeOwned + 'static> Signals<T> {
     /// # Errors
     /// If the workflow is cancelled meanwhile.
     pub async fn wait(&mut self) -> WorkflowResult<T> {
-        let mut cancelled = (!self.ctx.is_shielded).then(|| self.ctx.cancelled());
+        let mut cancelled = self.ctx.step_cancelled();
         std::future::poll_fn(|cx| {
             if let Poll::Ready(Some(item)) = Pin::new(&mut *self).poll_next(cx) {
                 return Poll::Ready(Ok(item));

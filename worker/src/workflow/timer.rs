@@ -22,7 +22,7 @@ pub struct Timer {
 impl Timer {
     pub(super) fn start(ctx: &WorkflowContext, length: Duration) -> Self {
         let step = (!ctx.is_cancelled_for_steps()).then(|| {
-            let sequence = ctx.shared.state().start_timer(length, ctx.is_shielded);
+            let sequence = ctx.shared.state().start_timer(length, ctx.scope);
             Step::new(ctx.shared.clone(), sequence)
         });
         Self {

@@ -81,7 +81,13 @@ pub(crate) fn on_completed_by_id(
     // Somebody else did the work before a worker took it.
     let (run, activity) = started(view, &request.task_token)?;
     let mut tx = Transaction::of(run, ctx);
-    start(&mut tx, activity.scheduled_event_id, &request.identity, "");
+    start(
+        &mut tx,
+        activity.scheduled_event_id,
+        &request.identity,
+        "",
+        "",
+    );
     let scheduled_event_id = activity.scheduled_event_id;
     close(&mut tx, activity, true, |started_event_id| {
         ActivityTaskCompletedEventAttributes {

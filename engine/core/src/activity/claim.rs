@@ -43,6 +43,7 @@ pub(crate) fn on_claim(
         activity.scheduled_event_id,
         &claim.identity,
         &claim.claim_id,
+        &claim.worker_id,
     );
     let reply = respond(tx.run(), &tx.run().activities[&activity.scheduled_event_id]);
     Ok(Decision::one(tx, reply))
@@ -53,6 +54,7 @@ pub(super) fn start(
     scheduled_event_id: i64,
     identity: &str,
     request_id: &str,
+    worker_id: &str,
 ) {
     let now = tx.ctx.now;
     progress(tx, scheduled_event_id, |progress| {
@@ -61,6 +63,7 @@ pub(super) fn start(
         progress.started_identity = identity.to_owned();
         progress.last_worker_identity = identity.to_owned();
         progress.started_request_id = request_id.to_owned();
+        progress.worker_id = worker_id.to_owned();
     });
 }
 

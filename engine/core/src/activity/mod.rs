@@ -11,6 +11,7 @@
 
 mod by_id;
 mod claim;
+mod lost;
 mod respond;
 mod schedule;
 mod time_out;
@@ -19,11 +20,13 @@ pub(crate) use by_id::{
     on_canceled_by_id, on_completed_by_id, on_failed_by_id, on_heartbeat_by_id,
 };
 pub(crate) use claim::on_claim;
+pub(crate) use lost::{held_by, on_detach, on_worker_lost};
 pub(crate) use respond::{on_canceled, on_completed, on_failed, on_heartbeat};
 pub(crate) use schedule::{cancel_unstarted, on_request_cancel, on_schedule};
 pub(crate) use time_out::{deadline, on_deadline};
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use fermata_proto::enums::*;
 use fermata_proto::event::*;
@@ -148,7 +151,7 @@ fn close(
     workflow_task::schedule_if_none(tx);
 }
 
-/// Puts the activity into backoff.
+/// Puts the activity into backoff, of which `head_start` is over already.
 ///
 /// # Errors
 /// Why there is no further attempt.
@@ -156,6 +159,7 @@ fn retry_later(
     tx: &mut Transaction<'_>,
     activity: &Activity,
     failure: &Failure,
+    head_start: Duration,
 ) -> Result<(), RetryState> {
     let now = tx.ctx.now;
     let current = &tx.run().activities[&activity.scheduled_event_id];
@@ -172,12 +176,14 @@ fn retry_later(
     ) {
         retry::Next::Never(state) => Err(state),
         retry::Next::After(delay) => {
+            let delay = delay.saturating_sub(head_start);
             let failure = Box::new(failure.clone());
             progress(tx, activity.scheduled_event_id, |progress| {
                 progress.attempt += 1;
                 progress.attempt_scheduled_time = now + delay;
                 progress.waiting = true;
                 progress.started_time = None;
+                progress.worker_id = String::new();
                 progress.last_failure = Some(failure);
             });
             Ok(())

@@ -1,5 +1,7 @@
 //! What a worker says of its attempt: completed, failed, canceled, still at it.
 
+use std::time::Duration;
+
 use fermata_proto::enums::*;
 use fermata_proto::event::*;
 use fermata_proto::failure::*;
@@ -44,6 +46,7 @@ pub(crate) fn on_completed(
         &mut tx,
         completed.sticky_queue.as_deref(),
         &request.identity,
+        &activity.progress.worker_id,
     );
     Ok(Decision::one(
         tx,
@@ -58,6 +61,7 @@ pub(super) fn return_task(
     tx: &mut Transaction<'_>,
     sticky_queue: Option<&str>,
     identity: &str,
+    worker_id: &str,
 ) -> Option<Box<crate::decision::TaskHandout>> {
     let task = tx.run().workflow_task.as_ref()?;
     if task.is_started()
@@ -70,7 +74,7 @@ pub(super) fn return_task(
         return None;
     }
     let request_id = tx.ctx.new_id();
-    workflow_task::start(tx, identity, &request_id);
+    workflow_task::start(tx, identity, &request_id, worker_id);
     Some(Box::new(workflow_task::handout(tx.run(), true)))
 }
 
@@ -99,7 +103,7 @@ pub(crate) fn on_failed(
                 .clone_from(&request.last_heartbeat_details);
         }
     });
-    if let Err(retry_state) = retry_later(&mut tx, activity, &failure) {
+    if let Err(retry_state) = retry_later(&mut tx, activity, &failure, Duration::ZERO) {
         let attributes = ActivityTaskFailedEventAttributes {
             failure: request.failure.clone(),
             scheduled_event_id: activity.scheduled_event_id,

@@ -106,7 +106,7 @@ pub(crate) fn on_schedule(
     {
         let identity = tx.run().last_worker_identity.clone();
         let request_id = tx.ctx.new_id();
-        start(tx, event_id, &identity, &request_id);
+        start(tx, event_id, &identity, &request_id, &outcome.worker_id);
         outcome
             .eager
             .push(handout(tx.run(), &tx.run().activities[&event_id], tx.ctx));

@@ -101,15 +101,24 @@ pub(crate) fn on_deadline(tx: &mut Transaction<'_>) {
                 });
                 dispatch(tx, activity.scheduled_event_id);
             }
-            Due::TimeOut(timeout_type) => time_out(tx, &activity, timeout_type),
+            Due::TimeOut(timeout_type) => time_out(tx, &activity, timeout_type, None),
         }
     }
 }
 
-pub(super) fn time_out(tx: &mut Transaction<'_>, activity: &Activity, timeout_type: TimeoutType) {
+/// Ends the attempt; of a worker that was lost, `silent_for` tells since when.
+pub(super) fn time_out(
+    tx: &mut Transaction<'_>,
+    activity: &Activity,
+    timeout_type: TimeoutType,
+    silent_for: Option<Duration>,
+) {
     let failed_before = activity.progress.last_failure.is_some();
     let message = if timeout_type == TimeoutType::ScheduleToClose && failed_before {
         "Not enough time to schedule next retry before activity ScheduleToClose timeout, giving up retrying".to_owned()
+    } else if silent_for.is_some() {
+        let identity = &activity.progress.started_identity;
+        format!("activity {timeout_type:?} timeout: its worker {identity} is gone")
     } else {
         format!("activity {timeout_type:?} timeout")
     };
@@ -125,7 +134,7 @@ pub(super) fn time_out(tx: &mut Transaction<'_>, activity: &Activity, timeout_ty
     };
     let retry_state = match timeout_type {
         TimeoutType::StartToClose | TimeoutType::Heartbeat => {
-            match retry_later(tx, activity, &failure) {
+            match retry_later(tx, activity, &failure, silent_for.unwrap_or_default()) {
                 Ok(()) => return,
                 Err(state) => state,
             }

@@ -41,6 +41,8 @@ pub struct World {
     pub queries: BTreeMap<String, Queries>,
     pub query_answers: BTreeMap<String, QueryAnswer>,
     pub published: u64,
+    /// Of the worker that claims; empty for one that does not announce itself.
+    pub worker_id: String,
 }
 
 /// Namespaces that exist in every world.
@@ -94,6 +96,7 @@ impl World {
             queries: BTreeMap::new(),
             query_answers: BTreeMap::new(),
             published: 0,
+            worker_id: String::new(),
         }
     }
 
@@ -337,6 +340,34 @@ impl World {
         self.now = self.now.max(until);
     }
 
+    /// The shell finds a worker lost: each run that it holds something of hears of it.
+    pub fn lose_worker(&mut self, worker_id: &str, silent_for: Duration) {
+        let held: Vec<(String, String, NamespaceId)> = self
+            .runs
+            .values()
+            .filter(|run| run.claimants().contains(worker_id))
+            .map(|run| {
+                (
+                    run.run_id.clone(),
+                    run.workflow_id.0.clone(),
+                    run.namespace_id.clone(),
+                )
+            })
+            .collect();
+        for (run_id, workflow_id, namespace_id) in held {
+            let namespace = NAMESPACES
+                .by_id(&namespace_id)
+                .expect("the namespace exists");
+            let input = Input::WorkerLost {
+                worker_id: worker_id.to_owned(),
+                silent_for,
+            };
+            self.decide(namespace, &workflow_id, &run_id, &input)
+                .expect("the loss of a worker is never refused");
+            self.deliver_all();
+        }
+    }
+
     // -- workers -----------------------------------------------------------------------------------------------------
 
     /// Claims a workflow or query task for a poller of `queue`.
@@ -357,6 +388,7 @@ impl World {
             task_queue: queue.clone(),
             identity: identity.to_owned(),
             claim_id: self.new_id(),
+            worker_id: self.worker_id.clone(),
             ..ClaimTask::default()
         };
         if claim.task.query_id.is_some() {
@@ -396,6 +428,7 @@ impl World {
             task_queue: queue.clone(),
             identity: identity.to_owned(),
             claim_id: self.new_id(),
+            worker_id: self.worker_id.clone(),
             ..ClaimTask::default()
         };
         match self.request(

@@ -2,7 +2,10 @@
 
 mod cancel;
 mod child_workflow;
+mod local_activity;
 mod nondeterminism;
+mod patch;
+mod scope;
 mod script;
 mod signal;
 mod steps;

@@ -13,7 +13,10 @@ use futures::future::{FutureExt, LocalBoxFuture};
 use serde::Serialize;
 
 use crate::error::{ApplicationError, WorkflowResult};
-use crate::machine::{Definition, Ended, Machine, RunName, TaskFailure};
+use crate::machine::{
+    Definition, Ended, LocalActivityEnd, LocalActivityResult, LocalActivityTask, Machine, RunName,
+    TaskFailure,
+};
 use crate::payload::to_payloads;
 use crate::workflow::WorkflowContext;
 
@@ -99,6 +102,74 @@ impl Script {
         Ok(commands)
     }
 
+    /// As [`Self::task`]; local activities end as `run` says, one after the other, until none is open. What `run` gives
+    /// nothing for is still at work when the task ends.
+    pub fn task_with(
+        &mut self,
+        mut run: impl FnMut(&LocalActivityTask) -> Option<LocalActivityResult>,
+    ) -> Vec<Command> {
+        self.event(WorkflowTaskScheduledEventAttributes::default());
+        let started = self.event(WorkflowTaskStartedEventAttributes::default());
+        self.machine
+            .feed(&self.events[self.unseen..], started)
+            .unwrap();
+        self.unseen = self.events.len();
+        loop {
+            let tasks = self.machine.local_activities_to_start();
+            if tasks.is_empty() {
+                break;
+            }
+            let ends = tasks.iter().filter_map(|task| {
+                Some(LocalActivityEnd {
+                    sequence: task.sequence,
+                    attempt: task.activity.attempt,
+                    elapsed: SECOND / 2,
+                    result: run(task)?,
+                })
+            });
+            let ends = ends.collect();
+            self.machine.end_local_activities(ends).unwrap();
+        }
+        let commands = self.machine.finish_task();
+        self.complete(&commands);
+        self.commands.push(commands.clone());
+        commands
+    }
+
+    /// Between two tasks, or within one that is still open: a local activity that was at work has ended.
+    pub fn end_local(&mut self, sequence: u64, result: LocalActivityResult) {
+        self.machine
+            .end_local_activities(vec![LocalActivityEnd {
+                sequence,
+                attempt: 1,
+                elapsed: SECOND,
+                result,
+            }])
+            .unwrap();
+    }
+
+    /// Starts a task and leaves it open.
+    pub fn begin_task(&mut self) {
+        self.event(WorkflowTaskScheduledEventAttributes::default());
+        let started = self.event(WorkflowTaskStartedEventAttributes::default());
+        self.machine
+            .feed(&self.events[self.unseen..], started)
+            .unwrap();
+        self.unseen = self.events.len();
+    }
+
+    /// Completes the task that [`Self::begin_task`] started.
+    pub fn finish_task(&mut self) -> Vec<Command> {
+        let commands = self.machine.finish_task();
+        self.complete(&commands);
+        self.commands.push(commands.clone());
+        commands
+    }
+
+    pub fn machine(&mut self) -> &mut Machine {
+        &mut self.machine
+    }
+
     pub fn task(&mut self) -> Vec<Command> {
         self.try_task().unwrap()
     }
@@ -128,12 +199,20 @@ impl Script {
                 }
                 let mut machine = machine(definition.clone());
                 let commands = machine.advance(&self.events[..=index], event.event_id)?;
-                assert_eq!(commands, self.commands[task], "replayed task {task}");
+                // Ends of local activities come to a live task from the worker only.
+                let is_local = |command: &Command| short(command).ends_with("core_local_activity");
+                if !self.commands[task].iter().any(is_local) {
+                    assert_eq!(commands, self.commands[task], "replayed task {task}");
+                }
                 task += 1;
             }
         }
         // As for a query: everything there is.
-        machine(definition).advance(&self.events, 0)?;
+        let mut machine = machine(definition);
+        machine.advance(&self.events, 0)?;
+        for (task, commands) in machine.replayed.iter().enumerate() {
+            assert_eq!(*commands, self.commands[task], "replayed task {task}");
+        }
         Ok(())
     }
 
@@ -191,11 +270,22 @@ impl Script {
                     }
                     .into()
                 }
+                C::RecordMarker(a) => MarkerRecordedEventAttributes {
+                    marker_name: a.marker_name,
+                    details: a.details,
+                    failure: a.failure,
+                    ..Default::default()
+                }
+                .into(),
                 C::ModifyWorkflowProperties(_) => {
                     WorkflowPropertiesModifiedEventAttributes::default().into()
                 }
-                C::UpsertWorkflowSearchAttributes(_) => {
-                    UpsertWorkflowSearchAttributesEventAttributes::default().into()
+                C::UpsertWorkflowSearchAttributes(a) => {
+                    UpsertWorkflowSearchAttributesEventAttributes {
+                        search_attributes: a.search_attributes,
+                        ..Default::default()
+                    }
+                    .into()
                 }
                 C::CompleteWorkflowExecution(_) => {
                     WorkflowExecutionCompletedEventAttributes::default().into()
@@ -295,6 +385,7 @@ pub fn short(command: &Command) -> String {
         C::ScheduleActivityTask(a) => a.activity_type.clone().unwrap_or_default().name,
         C::RequestCancelActivityTask(a) => a.scheduled_event_id.to_string(),
         C::StartTimer(a) => a.timer_id.clone(),
+        C::RecordMarker(a) => a.marker_name.clone(),
         C::CancelTimer(a) => a.timer_id.clone(),
         C::StartChildWorkflowExecution(a) => a.workflow_id.clone(),
         C::SignalExternalWorkflowExecution(a) => a.signal_name.clone(),
