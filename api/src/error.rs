@@ -2,33 +2,15 @@
 //!
 //! SDKs unpack `details[0]` of that `google.rpc.Status`, so the detail must be first and of Temporal's own type.
 
-use fermata_proto::rpc::{ErrorDetail, Rejection, RejectionKind};
+use fermata_proto::rpc::{Rejection, RejectionKind};
 use fermata_proto::wire::{Wire, WireError};
-use prost::{Message, Name};
+use prost::Message;
 use temporalio_protos::google::rpc;
 use tonic::{Code, Status};
 
 /// The gRPC code of each sort of refusal.
 pub const fn code_of(kind: RejectionKind) -> Code {
-    match kind {
-        RejectionKind::InvalidArgument => Code::InvalidArgument,
-        RejectionKind::NotFound => Code::NotFound,
-        RejectionKind::AlreadyExists => Code::AlreadyExists,
-        RejectionKind::FailedPrecondition => Code::FailedPrecondition,
-        RejectionKind::PermissionDenied => Code::PermissionDenied,
-        RejectionKind::ResourceExhausted => Code::ResourceExhausted,
-        RejectionKind::Aborted => Code::Aborted,
-        RejectionKind::Unimplemented => Code::Unimplemented,
-        // A partition that moves is not the caller's business: to it the server is busy for a moment.
-        RejectionKind::Unavailable | RejectionKind::NotOwner => Code::Unavailable,
-        RejectionKind::DeadlineExceeded => Code::DeadlineExceeded,
-        RejectionKind::Canceled => Code::Cancelled,
-        // SDKs repeat INTERNAL and DATA_LOSS alike; the message says that it is of no use.
-        RejectionKind::Corrupt => Code::DataLoss,
-        RejectionKind::Internal => Code::Internal,
-        // Between our own components of different versions.
-        RejectionKind::ProtocolMismatch => Code::FailedPrecondition,
-    }
+    Code::from_i32(kind.grpc_code())
 }
 
 /// The status a caller gets.
@@ -40,7 +22,7 @@ pub fn status_of(rejection: Rejection) -> Status {
     let details = rpc::Status {
         code: code as i32,
         message: rejection.message.clone(),
-        details: vec![any_of(*detail)],
+        details: vec![detail.into_any().into_wire()],
     };
     Status::with_details(code, rejection.message, details.encode_to_vec().into())
 }
@@ -48,30 +30,6 @@ pub fn status_of(rejection: Rejection) -> Status {
 /// A request that holds what Fermata cannot take.
 pub fn refused_field(error: &WireError) -> Rejection {
     Rejection::invalid_argument(format!("{}: {}", error.field, error.reason))
-}
-
-fn any_of(detail: ErrorDetail) -> prost_wkt_types::Any {
-    match detail {
-        ErrorDetail::WorkflowExecutionAlreadyStarted(detail) => pack(detail.into_wire()),
-        ErrorDetail::NotFound(detail) => pack(detail.into_wire()),
-        ErrorDetail::NamespaceNotFound(detail) => pack(detail.into_wire()),
-        ErrorDetail::NamespaceInvalidState(detail) => pack(detail.into_wire()),
-        ErrorDetail::NamespaceAlreadyExists(detail) => pack(detail.into_wire()),
-        ErrorDetail::QueryFailed(detail) => pack(detail.into_wire()),
-        ErrorDetail::WorkflowNotReady(detail) => pack(detail.into_wire()),
-        ErrorDetail::ResourceExhausted(detail) => pack(detail.into_wire()),
-        ErrorDetail::CancellationAlreadyRequested(detail) => pack(detail.into_wire()),
-        ErrorDetail::MultiOperationExecution(detail) => pack(detail.into_wire()),
-        ErrorDetail::PermissionDenied(detail) => pack(detail.into_wire()),
-        ErrorDetail::SystemWorkflow(detail) => pack(detail.into_wire()),
-    }
-}
-
-fn pack<M: Message + Name>(message: M) -> prost_wkt_types::Any {
-    prost_wkt_types::Any {
-        type_url: format!("type.googleapis.com/{}", M::full_name()),
-        value: message.encode_to_vec(),
-    }
 }
 
 /// The HTTP status that goes with a gRPC code, as grpc-gateway pairs them.

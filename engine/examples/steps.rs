@@ -61,6 +61,7 @@ impl Client {
                 run_id: run_id.to_owned(),
                 scheduled_event_id,
                 attempt: 1,
+                stamp: 0,
                 query_id: None,
             },
             task_queue: queue(if sticky { "sticky" } else { "steps" }),

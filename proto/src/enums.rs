@@ -329,6 +329,19 @@ enumeration! {
 }
 
 enumeration! {
+    /// `temporal.api.enums.v1.ScheduleOverlapPolicy`.
+    ScheduleOverlapPolicy {
+        Unspecified = 0,
+        Skip = 1,
+        BufferOne = 2,
+        BufferAll = 3,
+        CancelOther = 4,
+        TerminateOther = 5,
+        AllowAll = 6,
+    }
+}
+
+enumeration! {
     /// `temporal.api.enums.v1.ResetReapplyType`.
     ResetReapplyType {
         Unspecified = 0,

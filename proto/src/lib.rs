@@ -11,6 +11,7 @@
 #![allow(deprecated)]
 
 pub mod activity;
+pub mod any;
 pub mod cluster;
 pub mod codec;
 pub mod command;
@@ -24,6 +25,7 @@ pub mod hello;
 pub mod ids;
 pub mod inbox;
 mod kinds;
+pub mod multi_operation;
 pub mod namespace;
 pub mod payloads;
 pub mod presence;
@@ -31,6 +33,7 @@ pub mod protocol;
 pub mod query;
 pub mod replication;
 pub mod rpc;
+pub mod schedule;
 pub mod sdk;
 pub mod service;
 pub mod subjects;

@@ -103,7 +103,7 @@ impl<K: Ord + 'static, T: VisitPayloads> VisitPayloads for BTreeMap<K, T> {
 }
 
 macro_rules! with_payloads {
-    ($($type:ident { $($field:ident),* })*) => {$(
+    ($($type:path { $($field:ident),* })*) => {$(
         impl VisitPayloads for $type {
             fn visit_payloads<V: PayloadVisitor>(&mut self, visitor: &mut V) -> Result<(), V::Error> {
                 $(self.$field.visit_payloads(visitor)?;)*
@@ -120,6 +120,8 @@ with_payloads! {
     RequestCancelWorkflow { request }
     TerminateWorkflow { request }
     StartChildWorkflow { start }
+    crate::schedule::StartScheduledWorkflow { start }
+    crate::schedule::ScheduledWorkflowClosed { close_event }
     ChildWorkflowClosed { close_event }
     CompleteActivity { request }
     ActivityCompleted { workflow_task }
@@ -174,7 +176,15 @@ choices! {
         ResetActivity,
         UpdateActivityOptions,
         StartChildWorkflow,
-        RecordChildWorkflowClosed
+        RecordChildWorkflowClosed,
+        CreateSchedule,
+        DescribeSchedule,
+        UpdateSchedule,
+        PatchSchedule,
+        DeleteSchedule,
+        ListScheduleMatchingTimes,
+        StartScheduledWorkflow,
+        RecordScheduledWorkflowClosed
     }
 }
 
@@ -196,7 +206,10 @@ choices! {
         RespondWorkflowTaskCompleted,
         RespondActivityTaskCompleted,
         RecordActivityTaskHeartbeat,
-        UpdateActivityOptions
+        UpdateActivityOptions,
+        CreateSchedule,
+        DescribeSchedule,
+        ListScheduleMatchingTimes
     } Done
 }
 

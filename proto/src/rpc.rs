@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::error_details::*;
 use crate::event::HistoryEvent;
 use crate::ids::{NamespaceId, WorkflowId};
+use crate::schedule::*;
 use crate::service::*;
 use crate::{query::WorkflowQuery, taskqueue::TaskQueue, time::Timestamp, wire::is_default};
 
@@ -74,6 +75,16 @@ pub enum Request {
     StartChildWorkflow(Box<StartChildWorkflow>),
     /// From a closed child's outbox to its parent.
     RecordChildWorkflowClosed(Box<ChildWorkflowClosed>),
+    CreateSchedule(Box<CreateScheduleRequest>),
+    DescribeSchedule(Box<DescribeScheduleRequest>),
+    UpdateSchedule(Box<UpdateScheduleRequest>),
+    PatchSchedule(Box<PatchScheduleRequest>),
+    DeleteSchedule(Box<DeleteScheduleRequest>),
+    ListScheduleMatchingTimes(Box<ListScheduleMatchingTimesRequest>),
+    /// From a schedule's outbox; answered by [`Response::StartWorkflowExecution`].
+    StartScheduledWorkflow(Box<StartScheduledWorkflow>),
+    /// From a closed workflow's outbox to the schedule that started it.
+    RecordScheduledWorkflowClosed(Box<ScheduledWorkflowClosed>),
 }
 
 /// The answer of the same name as its request; `Done` where Temporal's response is empty.
@@ -97,6 +108,9 @@ pub enum Response {
     RespondActivityTaskCompleted(Box<ActivityCompleted>),
     RecordActivityTaskHeartbeat(Box<RecordActivityTaskHeartbeatResponse>),
     UpdateActivityOptions(Box<UpdateActivityOptionsResponse>),
+    CreateSchedule(Box<CreateScheduleResponse>),
+    DescribeSchedule(Box<DescribeScheduleResponse>),
+    ListScheduleMatchingTimes(Box<ListScheduleMatchingTimesResponse>),
 }
 
 /// What the owner answers.
@@ -145,6 +159,9 @@ pub struct ExternalSender {
     pub workflow_id: String,
     #[serde(skip_serializing_if = "is_default")]
     pub run_id: String,
+    /// The runs that resets of the sender began from.
+    #[serde(skip_serializing_if = "is_default")]
+    pub former_run_ids: Vec<String>,
     /// The event by which the sender asked for it; 0 for a parent close policy.
     #[serde(skip_serializing_if = "is_default")]
     pub initiated_event_id: i64,
@@ -211,6 +228,10 @@ pub struct TaskReference {
     pub scheduled_event_id: i64,
     #[serde(skip_serializing_if = "is_default")]
     pub attempt: i32,
+    /// Tells tasks apart that have the same ids one after the other: workflow tasks that were made for an update alone, and
+    /// activity tasks that an operator put on their queue anew. 0 for all others.
+    #[serde(skip_serializing_if = "is_default")]
+    pub stamp: u32,
     /// Set for a direct query task.
     #[serde(skip_serializing_if = "is_default")]
     pub query_id: Option<String>,
@@ -354,6 +375,30 @@ pub enum ErrorDetail {
     MultiOperationExecution(MultiOperationExecutionFailure),
     PermissionDenied(PermissionDeniedFailure),
     SystemWorkflow(SystemWorkflowFailure),
+}
+
+impl RejectionKind {
+    /// The number that gRPC has for this sort of refusal (`google.rpc.Code`).
+    pub const fn grpc_code(self) -> i32 {
+        match self {
+            Self::Canceled => 1,
+            Self::InvalidArgument => 3,
+            Self::DeadlineExceeded => 4,
+            Self::NotFound => 5,
+            Self::AlreadyExists => 6,
+            Self::PermissionDenied => 7,
+            Self::ResourceExhausted => 8,
+            // A worker of another protocol version is refused for good.
+            Self::FailedPrecondition | Self::ProtocolMismatch => 9,
+            Self::Aborted => 10,
+            Self::Unimplemented => 12,
+            // SDKs repeat INTERNAL and DATA_LOSS alike; the message says that it is of no use.
+            Self::Internal => 13,
+            // A partition that moves is not the caller's business: to it the server is busy for a moment.
+            Self::Unavailable | Self::NotOwner => 14,
+            Self::Corrupt => 15,
+        }
+    }
 }
 
 impl Rejection {

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use fermata_proto::wire::Wire;
-use fermata_proto::{DESCRIPTORS, codec, command, event, pb, service};
+use fermata_proto::{DESCRIPTORS, codec, command, event, pb, schedule, service};
 use prost_reflect::prost::Message;
 use prost_reflect::{
     DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MapKey, MessageDescriptor,
@@ -197,14 +197,15 @@ fn every_field_of_every_command() {
 }
 
 macro_rules! check_messages {
-    ($($name:ident),* $(,)?) => {$({
+    ($($name:ident),* $(,)?) => { check_messages!(service: $($name),*) };
+    ($module:ident: $($name:ident),* $(,)?) => {$({
         let full_name = concat!("temporal.api.workflowservice.v1.", stringify!($name));
         let descriptor = POOL.get_message_by_name(full_name).expect("it is a message");
         for pass in 0..4 {
             let filled = Filler { count: 0, pass }.message(&descriptor, 0);
             // A history inside would need events whose types fit; events have their own test.
             let filled = without_events(filled);
-            check::<pb::workflowservice::v1::$name, service::$name>(&filled);
+            check::<pb::workflowservice::v1::$name, $module::$name>(&filled);
         }
     })*};
 }
@@ -254,5 +255,17 @@ fn every_field_of_the_main_requests_and_answers() {
         RespondActivityTaskFailedRequest,
         RecordActivityTaskHeartbeatRequest,
         RespondQueryTaskCompletedRequest,
+    );
+}
+
+#[test]
+fn every_field_of_the_requests_about_schedules() {
+    check_messages!(schedule:
+        CreateScheduleRequest,
+        DescribeScheduleResponse,
+        UpdateScheduleRequest,
+        PatchScheduleRequest,
+        ListScheduleMatchingTimesRequest,
+        ListScheduleMatchingTimesResponse,
     );
 }

@@ -55,6 +55,7 @@ fn a_task_reference() {
         run_id: "run".to_owned(),
         scheduled_event_id: 200,
         attempt: 3,
+        stamp: 0,
         query_id: None,
     };
     pinned(

@@ -81,6 +81,7 @@ fn a_claim() {
             scheduled_event_id: 5,
             attempt: 1,
             query_id: None,
+            stamp: 0,
         },
         task_queue: TaskQueue {
             name: "orders".to_owned(),

@@ -180,7 +180,7 @@ pub(super) fn token_bytes(token: Option<&PageToken>) -> Vec<u8> {
     token.map(codec::encode_vec).unwrap_or_default()
 }
 
-fn status_is(operator: Operator, status: WorkflowExecutionStatus) -> Expression {
+pub(super) fn status_is(operator: Operator, status: WorkflowExecutionStatus) -> Expression {
     let number = (status as i32).to_string();
     Expression::compare("ExecutionStatus", operator, Value::Number(number))
 }
@@ -205,7 +205,7 @@ fn of_type(wanted: Expression, filter: &filter::WorkflowTypeFilter) -> Expressio
     wanted.and(equals("WorkflowType", &filter.name))
 }
 
-fn equals(attribute: &str, text: &str) -> Expression {
+pub(super) fn equals(attribute: &str, text: &str) -> Expression {
     Expression::compare(attribute, Operator::Equal, Value::Text(text.to_owned()))
 }
 
@@ -246,7 +246,7 @@ fn keyword(text: &str) -> common::Payload {
     }
 }
 
-fn refused(error: FilterError) -> Rejection {
+pub(super) fn refused(error: FilterError) -> Rejection {
     Rejection::invalid_argument(error.to_string())
 }
 

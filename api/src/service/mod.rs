@@ -2,10 +2,13 @@
 //!
 //! | file | calls |
 //! |---|---|
-//! | [`workflows`] | start, signal, cancel, terminate, delete, describe |
+//! | [`workflows`] | start, signal, cancel, terminate, reset, delete, describe |
 //! | [`history`] | event histories, and the result of a chain of runs |
 //! | [`queries`] | queries and their answers |
+//! | [`updates`] | updates, alone and with a start |
 //! | [`workers`] | polls for tasks, and what workers say about them |
+//! | [`activities`] | pending activities: pause, unpause, reset, options |
+//! | [`schedules`] | schedules |
 //! | [`lists`] | lists and counts, from the read model |
 //! | [`namespaces`], [`deletion`], [`attributes`] | namespaces, their end, and their search attributes |
 //! | [`queues`] | task queues described |
@@ -17,6 +20,7 @@
 // Deprecated fields are carried like all others.
 #![allow(deprecated)]
 
+mod activities;
 mod attributes;
 mod caller;
 mod checks;
@@ -27,8 +31,10 @@ mod namespaces;
 mod pollers;
 mod queries;
 mod queues;
+mod schedules;
 mod start_checks;
 mod system;
+mod updates;
 mod workers;
 mod workflows;
 
@@ -207,6 +213,7 @@ serve!(WorkflowService, rr {
     signal_with_start_workflow_execution(SignalWithStartWorkflowExecutionRequest) -> SignalWithStartWorkflowExecutionResponse;
     request_cancel_workflow_execution(RequestCancelWorkflowExecutionRequest) -> RequestCancelWorkflowExecutionResponse;
     terminate_workflow_execution(TerminateWorkflowExecutionRequest) -> TerminateWorkflowExecutionResponse;
+    reset_workflow_execution(ResetWorkflowExecutionRequest) -> ResetWorkflowExecutionResponse;
     delete_workflow_execution(DeleteWorkflowExecutionRequest) -> DeleteWorkflowExecutionResponse;
     describe_workflow_execution(DescribeWorkflowExecutionRequest) -> DescribeWorkflowExecutionResponse;
 
@@ -215,6 +222,10 @@ serve!(WorkflowService, rr {
 
     query_workflow(QueryWorkflowRequest) -> QueryWorkflowResponse;
     respond_query_task_completed(RespondQueryTaskCompletedRequest) -> RespondQueryTaskCompletedResponse;
+
+    update_workflow_execution(UpdateWorkflowExecutionRequest) -> UpdateWorkflowExecutionResponse;
+    poll_workflow_execution_update(PollWorkflowExecutionUpdateRequest) -> PollWorkflowExecutionUpdateResponse;
+    execute_multi_operation(ExecuteMultiOperationRequest) -> ExecuteMultiOperationResponse;
 
     poll_workflow_task_queue(PollWorkflowTaskQueueRequest) -> PollWorkflowTaskQueueResponse;
     respond_workflow_task_completed(RespondWorkflowTaskCompletedRequest) -> RespondWorkflowTaskCompletedResponse;
@@ -237,6 +248,20 @@ serve!(WorkflowService, rr {
     scan_workflow_executions(ScanWorkflowExecutionsRequest) -> ScanWorkflowExecutionsResponse;
     count_workflow_executions(CountWorkflowExecutionsRequest) -> CountWorkflowExecutionsResponse;
     get_search_attributes(GetSearchAttributesRequest) -> GetSearchAttributesResponse;
+
+    pause_activity(PauseActivityRequest) -> PauseActivityResponse;
+    unpause_activity(UnpauseActivityRequest) -> UnpauseActivityResponse;
+    reset_activity(ResetActivityRequest) -> ResetActivityResponse;
+    update_activity_options(UpdateActivityOptionsRequest) -> UpdateActivityOptionsResponse;
+
+    create_schedule(CreateScheduleRequest) -> CreateScheduleResponse;
+    describe_schedule(DescribeScheduleRequest) -> DescribeScheduleResponse;
+    update_schedule(UpdateScheduleRequest) -> UpdateScheduleResponse;
+    patch_schedule(PatchScheduleRequest) -> PatchScheduleResponse;
+    delete_schedule(DeleteScheduleRequest) -> DeleteScheduleResponse;
+    list_schedule_matching_times(ListScheduleMatchingTimesRequest) -> ListScheduleMatchingTimesResponse;
+    list_schedules(ListSchedulesRequest) -> ListSchedulesResponse;
+    count_schedules(CountSchedulesRequest) -> CountSchedulesResponse;
 
     describe_task_queue(DescribeTaskQueueRequest) -> DescribeTaskQueueResponse;
     list_task_queue_partitions(ListTaskQueuePartitionsRequest) -> ListTaskQueuePartitionsResponse;

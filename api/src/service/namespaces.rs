@@ -302,6 +302,8 @@ fn described(record: &NamespaceRecord) -> own::DescribeNamespaceResponse {
             // True is what works: workers use what they are told of.
             capabilities: Some(NamespaceInfoCapabilities {
                 eager_workflow_start: true,
+                sync_update: true,
+                async_update: true,
                 ..Default::default()
             }),
             limits: Some(NamespaceInfoLimits {

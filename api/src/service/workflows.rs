@@ -1,4 +1,4 @@
-//! What clients do with workflows: start, signal, cancel, terminate, delete, describe.
+//! What clients do with workflows: start, signal, cancel, terminate, reset, delete, describe.
 
 use fermata_proto::namespace::NamespaceRecord;
 use fermata_proto::pb::workflowservice::v1 as rr;
@@ -130,6 +130,23 @@ impl Service {
         self.delete(caller, &namespace, &workflow_id, taken(request)?)
             .await?;
         Ok(rr::DeleteWorkflowExecutionResponse {})
+    }
+
+    pub(crate) async fn reset_workflow_execution(
+        &self,
+        caller: &Caller,
+        request: rr::ResetWorkflowExecutionRequest,
+    ) -> Handled<rr::ResetWorkflowExecutionResponse> {
+        let namespace = self.namespace(&request.namespace)?;
+        let workflow_id = checks::execution(request.workflow_execution.as_ref())?
+            .workflow_id
+            .clone();
+        checks::limited(&request.request_id, "RequestId")?;
+        let request = Request::ResetWorkflowExecution(Box::new(taken(request)?));
+        respond!(
+            self.ask(caller, &namespace, &workflow_id, request).await,
+            ResetWorkflowExecution
+        )
     }
 
     pub(super) async fn delete(

@@ -78,6 +78,7 @@ fn claim(run: &Run, scheduled_event_id: i64, claim_id: String) -> Box<ClaimTask>
             run_id: run.run_id.clone(),
             scheduled_event_id,
             attempt: 1,
+            stamp: 0,
             query_id: None,
         },
         task_queue: queue(),

@@ -8,7 +8,7 @@ use fermata_proto::event::*;
 
 use crate::run::{RequestIdRecord, Run};
 use crate::{
-    activity, child_workflow, close, external, signal, start, timer, upsert, workflow_task,
+    activity, child_workflow, close, external, signal, start, timer, update, upsert, workflow_task,
 };
 
 impl Run {
@@ -65,6 +65,11 @@ impl Run {
                 self.apply_request_id(&a.attached_request_id, event.event_id);
             }
             A::WorkflowExecutionCancelRequested(_) => self.cancel_requested = true,
+            A::WorkflowExecutionUpdateAdmitted(a) => update::state::apply_admitted_event(self, a),
+            A::WorkflowExecutionUpdateAccepted(a) => update::state::apply_accepted(self, event, a),
+            A::WorkflowExecutionUpdateCompleted(a) => {
+                update::state::apply_completed(self, event, a);
+            }
             A::UpsertWorkflowSearchAttributes(a) => {
                 upsert::apply_search_attributes(self, a.search_attributes.as_ref());
             }

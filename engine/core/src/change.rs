@@ -2,16 +2,20 @@
 //!
 //! Persisted: variant and field names are the log's format and never change.
 
-use fermata_proto::event::HistoryEvent;
+use fermata_proto::event::{ActivityTaskScheduledEventAttributes, HistoryEvent};
 use fermata_proto::ids::{NamespaceId, WorkflowId};
+use fermata_proto::schedule::Watcher;
+use fermata_proto::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::run::{
-    ActivityProgress, BufferedEvent, ChildProgress, OutboxEntry, RequestIdRecord, Sticky,
-    WorkflowTask,
+    ActivityProgress, BufferedEvent, ChildProgress, OutboxEntry, RequestIdRecord, ResetFrom,
+    ResetTo, Sticky, WorkflowTask,
 };
+use crate::schedule::state::{Defined, LastOutcome, Progress};
 
-/// One atomic change of one workflow execution. Its events were written together: they are one batch of history.
+/// One atomic change of one workflow execution. Its events were written together: they are one batch of history, but for a
+/// reset, see [`Fact::BatchEnds`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Transition {
     pub namespace_id: NamespaceId,
@@ -24,7 +28,23 @@ pub struct Transition {
 }
 
 impl Transition {
-    /// The batch of history that this transition adds; may be empty.
+    /// The batches of history that this transition adds; none of them is empty.
+    pub fn batches(&self) -> Vec<Vec<std::sync::Arc<HistoryEvent>>> {
+        let is_end = |change: &Change| matches!(change, Change::Fact(Fact::BatchEnds));
+        self.changes
+            .split(is_end)
+            .map(|changes| {
+                let events = changes.iter().filter_map(|change| match change {
+                    Change::Event(event) => Some(event.clone()),
+                    Change::Fact(_) => None,
+                });
+                events.collect::<Vec<_>>()
+            })
+            .filter(|batch| !batch.is_empty())
+            .collect()
+    }
+
+    /// The events that this transition adds; there may be none.
     pub fn events(&self) -> impl Iterator<Item = &HistoryEvent> {
         self.changes.iter().filter_map(|change| match change {
             Change::Event(event) => Some(&**event),
@@ -74,4 +94,37 @@ pub enum Fact {
     Deleting,
     /// Closed by a refused close: signals are refused until the task that follows has ended.
     CloseRefused(bool),
+    /// An update waits for a worker to accept it.
+    UpdateAdmitted {
+        update_id: String,
+        request: std::sync::Arc<fermata_proto::update::Request>,
+    },
+    /// Every admitted update has gone out with the workflow task that started.
+    UpdatesSent,
+    /// An update was rejected or aborted: its id is free again.
+    UpdateGone {
+        update_id: String,
+    },
+    /// The events up to here are a batch of their own: a run that a reset begins keeps the batches of its base run.
+    BatchEnds,
+    /// The run was begun by a reset.
+    ResetFrom(Box<ResetFrom>),
+    /// A reset of this run began another one.
+    ResetTo(ResetTo),
+    /// An operator has changed a pending activity's options.
+    ActivityOptions {
+        scheduled_event_id: i64,
+        scheduled: Box<ActivityTaskScheduledEventAttributes>,
+    },
+    /// Somebody hears of the end of the run's chain.
+    Watcher(Box<Watcher>),
+    /// The run is a schedule, and this is what its creation or an update has made of it.
+    ScheduleDefined(Box<Defined>),
+    ScheduleProgress(Box<Progress>),
+    /// What the schedule's next action is told of those before.
+    ScheduleLast(Box<LastOutcome>),
+    /// The schedule is gone as soon as its outbox is empty.
+    ScheduleDeleted {
+        time: Timestamp,
+    },
 }

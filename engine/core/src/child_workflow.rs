@@ -113,6 +113,18 @@ pub(crate) fn on_start(
         attributes: Some(initiated.clone().into()),
         ..HistoryEvent::default()
     });
+    send_start(tx, event_id, initiated, command.user_metadata.clone());
+    Ok(())
+}
+
+fn send_start(
+    tx: &mut Transaction<'_>,
+    event_id: i64,
+    initiated: StartChildWorkflowExecutionInitiatedEventAttributes,
+    user_metadata: Option<fermata_proto::sdk::UserMetadata>,
+) {
+    // After a reset it is still the start that the first run asked for.
+    let origin = tx.run().origin_of(event_id).to_owned();
     let root = tx
         .run()
         .started
@@ -124,7 +136,7 @@ pub(crate) fn on_start(
         });
     let start = StartChildWorkflow {
         start: StartWorkflowExecutionRequest {
-            namespace: namespace.name.clone(),
+            namespace: initiated.namespace,
             workflow_id: initiated.workflow_id,
             workflow_type: initiated.workflow_type,
             task_queue: initiated.task_queue,
@@ -132,7 +144,7 @@ pub(crate) fn on_start(
             workflow_execution_timeout: initiated.workflow_execution_timeout,
             workflow_run_timeout: initiated.workflow_run_timeout,
             workflow_task_timeout: initiated.workflow_task_timeout,
-            request_id: format!("{}:{event_id}:0", tx.run().run_id),
+            request_id: format!("{origin}:{event_id}:0"),
             workflow_id_reuse_policy: initiated.workflow_id_reuse_policy,
             retry_policy: initiated.retry_policy,
             cron_schedule: initiated.cron_schedule,
@@ -141,22 +153,82 @@ pub(crate) fn on_start(
             search_attributes: initiated.search_attributes,
             priority: initiated.priority,
             versioning_override: initiated.versioning_override,
-            user_metadata: command.user_metadata.clone(),
+            user_metadata,
             ..StartWorkflowExecutionRequest::default()
         },
-        parent: external::sender(tx, event_id, false),
-        parent_close_policy: policy,
+        parent: ExternalSender {
+            run_id: origin,
+            ..external::sender(tx, event_id, false)
+        },
+        parent_close_policy: initiated.parent_close_policy,
         root_workflow_id: root.workflow_id,
         root_run_id: root.run_id,
         first_workflow_task_backoff: None,
     };
     let workflow_id = start.start.workflow_id.clone().into();
     tx.send(
-        namespace.id.clone(),
+        initiated.namespace_id.into(),
         workflow_id,
         Request::StartChildWorkflow(Box::new(start)),
     );
-    Ok(())
+}
+
+/// After a reset: children whose start was not answered at the reset point are asked for once more.
+pub(crate) fn send_again(tx: &mut Transaction<'_>) {
+    let is_starting = |event: &HistoryEvent| {
+        tx.run()
+            .children
+            .get(&event.event_id)
+            .is_some_and(|child| child.progress.run_id.is_empty())
+    };
+    let initiated: Vec<Arc<HistoryEvent>> = tx
+        .events()
+        .filter(|event| is_starting(event))
+        .cloned()
+        .collect();
+    for event in initiated {
+        if let Some(HistoryEventAttributes::StartChildWorkflowExecutionInitiated(attributes)) =
+            &event.attributes
+        {
+            let metadata = event.user_metadata.clone();
+            send_start(tx, event.event_id, (**attributes).clone(), metadata);
+        }
+    }
+}
+
+/// What an event of the base run behind the reset point means for a child that the new run has kept; nothing if it is not
+/// about one.
+pub(crate) fn again(run: &Run, event: &HistoryEvent) -> Option<HistoryEvent> {
+    use HistoryEventAttributes as A;
+    let mut attributes = event.attributes.clone()?;
+    macro_rules! closing {
+        ($attributes:ident) => {{
+            let attributes = Arc::make_mut($attributes);
+            (
+                attributes.initiated_event_id,
+                Some(&mut attributes.started_event_id),
+            )
+        }};
+    }
+    let (initiated_event_id, started_event_id) = match &mut attributes {
+        A::ChildWorkflowExecutionStarted(a) => (a.initiated_event_id, None),
+        A::StartChildWorkflowExecutionFailed(a) => (a.initiated_event_id, None),
+        A::ChildWorkflowExecutionCompleted(a) => closing!(a),
+        A::ChildWorkflowExecutionFailed(a) => closing!(a),
+        A::ChildWorkflowExecutionCanceled(a) => closing!(a),
+        A::ChildWorkflowExecutionTimedOut(a) => closing!(a),
+        A::ChildWorkflowExecutionTerminated(a) => closing!(a),
+        _ => return None,
+    };
+    let child = run.children.get(&initiated_event_id)?;
+    if let Some(started_event_id) = started_event_id {
+        *started_event_id = child.progress.started_event_id;
+    }
+    Some(HistoryEvent {
+        links: event.links.clone(),
+        attributes: Some(attributes),
+        ..HistoryEvent::default()
+    })
 }
 
 /// # Errors
@@ -256,7 +328,11 @@ pub(crate) fn on_closed(
     closed: &ChildWorkflowClosed,
     ctx: &Context<'_>,
 ) -> Result<Decision, Rejection> {
-    let run = find::open_run_of_id(view, "", &closed.parent_run_id)?;
+    let run = find::open_run_of_id(view, "", &closed.parent_run_id).or_else(|gone| {
+        // The parent was reset: the run that goes on has kept the child, or does not know it.
+        let heir = |run: &&Run| run.is_open() && run.descends_from(&closed.parent_run_id);
+        view.current.filter(heir).ok_or(gone)
+    })?;
     let Some(child) = run.children.get(&closed.initiated_event_id) else {
         return Ok(Decision::reply(Reply::done()));
     };
@@ -382,7 +458,17 @@ pub(crate) fn notify_parent(tx: &mut Transaction<'_>) {
 
 /// Before the closing event of a parent's chain: what its policy means for each open child.
 pub(crate) fn on_parent_closing(tx: &mut Transaction<'_>) {
-    let children: Vec<Child> = tx.run().children.values().cloned().collect();
+    on_parent_closing_behind(tx, 0);
+}
+
+/// As [`on_parent_closing`], for the children that were initiated behind `event_id`.
+pub(crate) fn on_parent_closing_behind(tx: &mut Transaction<'_>, event_id: i64) {
+    let children: Vec<Child> = tx
+        .run()
+        .children
+        .range(event_id + 1..)
+        .map(|(_, child)| child.clone())
+        .collect();
     for child in children {
         let initiated = &child.initiated;
         // A child whose start is not answered yet is never started: its outbox entry goes with the parent.
@@ -456,6 +542,15 @@ pub(crate) fn on_answered_after_close(
     else {
         return;
     };
+    // A reset has taken the child along: it goes on, and so does its parent.
+    let is_kept = tx
+        .run()
+        .reset_to
+        .as_ref()
+        .is_some_and(|to| child.parent.initiated_event_id <= to.point);
+    if is_kept {
+        return;
+    }
     let request = on_parent_closed(
         child.parent_close_policy,
         &child.start.namespace,

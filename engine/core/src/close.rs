@@ -19,11 +19,14 @@ use crate::decision::{Decision, Effect, Reply, View};
 use crate::run::Run;
 use crate::transaction::Transaction;
 use crate::{
-    child_workflow, cron, external, find, retry, search_attributes, start, validate, workflow_task,
+    child_workflow, cron, external, find, retry, schedule, search_attributes, start, update,
+    validate, workflow_task,
 };
 
 /// Who acts when the server does.
 pub(crate) const HISTORY_SERVICE: &str = "history-service";
+/// Who terminates a run that is reset, as history shows it.
+const RESETTER: &str = "history-resetter";
 
 pub(crate) fn is_closing(command_type: CommandType) -> bool {
     CLOSING.contains(&command_type)
@@ -166,7 +169,7 @@ pub(crate) fn on_continue_as_new<'a>(
         attempt: 1,
         ..inherited(run)
     };
-    let next = follow(next, ctx);
+    let next = follow(run, next, ctx);
     closing(tx);
     tx.event(WorkflowExecutionContinuedAsNewEventAttributes {
         new_execution_run_id: next.run().run_id.clone(),
@@ -210,7 +213,7 @@ pub(crate) fn on_terminate(
         details: request.details.clone(),
         identity: request.identity.clone(),
     });
-    closed(&mut tx, false);
+    closed_from_outside(&mut tx, false);
     Ok(Decision::one(tx, Reply::done()))
 }
 
@@ -222,7 +225,7 @@ pub(crate) fn terminate(tx: &mut Transaction<'_>, reason: &str) {
         details: None,
         identity: HISTORY_SERVICE.to_owned(),
     });
-    closed(tx, false);
+    closed_from_outside(tx, false);
 }
 
 /// Terminates the run if it is open, and lets it go with all that is stored of it.
@@ -261,7 +264,25 @@ pub(crate) fn terminate_for_new_run(tx: &mut Transaction<'_>, new_run_id: &str) 
         }),
         identity: HISTORY_SERVICE.to_owned(),
     });
-    closed(tx, false);
+    closed_from_outside(tx, false);
+}
+
+/// Ends the open run for one that a reset begins. Of its children those are kept that were initiated up to `children_kept`.
+pub(crate) fn terminate_for_reset(
+    tx: &mut Transaction<'_>,
+    reason: &str,
+    children_kept: Option<i64>,
+) {
+    give_up_task(tx);
+    tx.drop_new_outbox();
+    child_workflow::on_parent_closing_behind(tx, children_kept.unwrap_or(0));
+    tx.event(WorkflowExecutionTerminatedEventAttributes {
+        reason: reason.to_owned(),
+        details: None,
+        identity: RESETTER.to_owned(),
+    });
+    // The chain goes on: its parent hears nothing.
+    closed_from_outside(tx, true);
 }
 
 /// Before a close from outside: a started first attempt fails, and what it held back is written.
@@ -272,13 +293,22 @@ pub(crate) fn give_up_task(tx: &mut Transaction<'_>) {
     if task.is_started() {
         let cause = WorkflowTaskFailedCause::ForceCloseCommand;
         workflow_task::give_up(tx, cause, None, HISTORY_SERVICE);
+    } else if task.speculative {
+        workflow_task::vanish(tx);
     }
+}
+
+/// As [`closed`]. A close by a command leaves updates to the messages that come with it ([`crate::command`]).
+fn closed_from_outside(tx: &mut Transaction<'_>, goes_on: bool) {
+    closed(tx, goes_on);
+    update::abort_all(tx, update::Abort::WorkflowClosed);
 }
 
 /// After the closing event. If the chain goes on, parent and children belong to the next run.
 fn closed(tx: &mut Transaction<'_>, goes_on: bool) {
     if !goes_on {
         child_workflow::notify_parent(tx);
+        schedule::tell_watcher(tx);
     }
     let run_id = tx.run().run_id.clone();
     tx.effect(Effect::PublishVisibility { run_id });
@@ -350,7 +380,7 @@ pub(crate) fn on_deadline<'a>(tx: &mut Transaction<'a>) -> Option<Transaction<'a
             .map(|next| next.run().run_id.clone())
             .unwrap_or_default(),
     });
-    closed(tx, next.is_some());
+    closed_from_outside(tx, next.is_some());
     next
 }
 
@@ -419,6 +449,7 @@ fn repeated(run: &Run) -> WorkflowExecutionStartedEventAttributes {
 }
 
 fn follow<'a>(
+    run: &Run,
     mut attributes: WorkflowExecutionStartedEventAttributes,
     ctx: &'a Context<'a>,
 ) -> Transaction<'a> {
@@ -428,7 +459,10 @@ fn follow<'a>(
         attributes: Some(attributes.into()),
         ..HistoryEvent::default()
     };
-    start::open(event, run_id, None, ctx, |_| {})
+    let watcher = run.watcher.as_deref();
+    start::open(event, run_id, None, ctx, |tx| {
+        schedule::watch_again(tx, watcher);
+    })
 }
 
 fn retry_or_cron<'a>(
@@ -453,7 +487,10 @@ fn retry_or_cron<'a>(
                 first_workflow_task_backoff: Some(backoff.max(least_backoff(run, tx.ctx))),
                 ..repeated(run)
             };
-            (Some(follow(attributes, tx.ctx)), RetryState::InProgress)
+            (
+                Some(follow(run, attributes, tx.ctx)),
+                RetryState::InProgress,
+            )
         }
         retry::Next::Never(state) => (cron_run(tx, None, Some(failure)), state),
     }
@@ -486,7 +523,7 @@ fn cron_run<'a>(
         first_workflow_task_backoff: Some(backoff),
         ..repeated
     };
-    Some(follow(attributes, tx.ctx))
+    Some(follow(run, attributes, tx.ctx))
 }
 
 // -- apply -----------------------------------------------------------------------------------------------------------

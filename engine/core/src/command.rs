@@ -20,11 +20,13 @@ use fermata_proto::time::Timestamp;
 
 use crate::change::Fact;
 use crate::context::Context;
-use crate::decision::{Decision, Effect, Reply, View};
-use crate::run::Sticky;
+use crate::decision::{Decision, Effect, Reply, TaskHandout, View};
+use crate::run::{Run, Sticky, WorkflowTask};
 use crate::transaction::Transaction;
+use crate::update::Abort;
+use crate::update::message::Messages;
 use crate::{
-    activity, buffer, child_workflow, close, external, marker, timer, upsert, validate,
+    activity, buffer, child_workflow, close, external, marker, timer, update, upsert, validate,
     workflow_task,
 };
 
@@ -40,7 +42,10 @@ pub(crate) enum CommandError {
         message: String,
     },
     /// As [`CommandError::FailTask`], and the workflow is terminated: no attempt could do better.
-    Terminate { message: String },
+    Terminate {
+        cause: WorkflowTaskFailedCause,
+        message: String,
+    },
     /// The call is refused and nothing else happens: the task stays started.
     RefuseCall(Rejection),
 }
@@ -65,26 +70,26 @@ pub(crate) struct Outcome<'a> {
     pub next_run: Option<Transaction<'a>>,
     /// The worker that completes the task, if it announces itself: what it takes along is held by it.
     pub worker_id: String,
+    /// What the worker says about updates.
+    pub messages: Messages<'a>,
 }
 
 pub(crate) fn on_completed<'a>(
     view: &View<'_>,
-    request: &RespondWorkflowTaskCompletedRequest,
+    request: &'a RespondWorkflowTaskCompletedRequest,
     ctx: &'a Context<'a>,
 ) -> Result<Decision, Rejection> {
     let (run, task) = workflow_task::started(view, &request.task_token)?;
     let mut tx = Transaction::of(run, ctx);
-    workflow_task::make_real(&mut tx);
+    if task.speculative && update::message::only_rejects(run, request, ctx) {
+        workflow_task::vanish(&mut tx);
+        return complete(tx, run, task, None, None, request, ctx);
+    }
+    workflow_task::make_real(&mut tx, &task.identity);
     let held_since = is_heartbeat(request).then_some(task.original_scheduled_time);
     if held_since.is_some_and(|since| ctx.now > since + ctx.limits.workflow_task_heartbeat_max) {
         return Ok(workflow_task::heartbeat_too_long(tx));
     }
-    let sticky = request.sticky_attributes.as_ref().and_then(|attributes| {
-        Some(Sticky {
-            queue: attributes.worker_task_queue.as_ref()?.name.clone(),
-            schedule_to_start_timeout: attributes.schedule_to_start_timeout.unwrap_or_default(),
-        })
-    });
     let task_now = tx
         .run()
         .workflow_task
@@ -114,28 +119,72 @@ pub(crate) fn on_completed<'a>(
         }),
         ..WorkflowTaskCompletedEventAttributes::default()
     });
+    complete(
+        tx,
+        run,
+        task,
+        Some(completed_event_id),
+        held_since,
+        request,
+        ctx,
+    )
+}
+
+/// The commands, the messages and what follows, when the task has ended: with an event, or without a trace.
+fn complete<'a>(
+    mut tx: Transaction<'a>,
+    run: &Run,
+    task: &WorkflowTask,
+    completed_event_id: Option<i64>,
+    held_since: Option<Timestamp>,
+    request: &'a RespondWorkflowTaskCompletedRequest,
+    ctx: &'a Context<'a>,
+) -> Result<Decision, Rejection> {
+    let sticky = sticky(request);
     if tx.run().sticky != sticky {
         tx.fact(Fact::Sticky(sticky));
     }
+    // Without an event nothing of this completion is written, and all that is stood there before.
+    let written_from = completed_event_id.unwrap_or(i64::MAX);
     let mut outcome = Outcome {
         worker_id: task.worker_id.clone(),
+        messages: Messages::of(request, written_from),
         ..Outcome::default()
     };
-    match carry_out(&mut tx, completed_event_id, request, &mut outcome) {
+    match carry_out(&mut tx, written_from, request, &mut outcome) {
         Ok(()) => {}
         Err(CommandError::RefuseCall(rejection)) => return Err(rejection),
         Err(CommandError::FailTask { cause, message }) => {
             return Ok(refused(run, task.attempt, cause, message, request, ctx));
         }
-        Err(CommandError::Terminate { message }) => {
-            return Ok(terminated(run, message, request, ctx));
+        Err(CommandError::Terminate { cause, message }) => {
+            return Ok(terminated(run, cause, message, request, ctx));
         }
     }
     if !Arc::ptr_eq(&run.search_attributes, &tx.run().search_attributes) {
         let run_id = run.run_id.clone();
         tx.effect(Effect::PublishVisibility { run_id });
     }
-    Ok(finish(tx, outcome, request, held_since))
+    let reset_history_event_id = match completed_event_id {
+        Some(_) => 0,
+        None => run.last_completed_task_started_event_id,
+    };
+    Ok(finish(
+        tx,
+        outcome,
+        request,
+        held_since,
+        reset_history_event_id,
+    ))
+}
+
+/// The queue of the worker that keeps the run in its cache.
+fn sticky(request: &RespondWorkflowTaskCompletedRequest) -> Option<Sticky> {
+    let attributes = request.sticky_attributes.as_ref()?;
+    Some(Sticky {
+        queue: attributes.worker_task_queue.as_ref()?.name.clone(),
+        schedule_to_start_timeout: attributes.schedule_to_start_timeout.unwrap_or_default(),
+    })
 }
 
 /// A worker that is busy with local activities asks for nothing but a new task.
@@ -161,8 +210,17 @@ fn carry_out<'a>(
         }
         carry_out_one(tx, completed_event_id, command, request, outcome)?;
     }
+    let mut messages = std::mem::take(&mut outcome.messages);
+    messages.on_rest(tx)?;
     if tx.run().is_open() {
         activity::cancel_unstarted(tx, &outcome.canceled_activities, &request.identity);
+        if !request.force_create_new_workflow_task {
+            update::reject_unprocessed(tx);
+        }
+    } else if outcome.next_run.is_some() {
+        update::abort_all(tx, Abort::WorkflowContinues);
+    } else {
+        update::abort_all(tx, Abort::WorkflowClosed);
     }
     Ok(())
 }
@@ -266,7 +324,7 @@ fn carry_out_one<'a>(
             upsert::on_search_attributes(tx, completed_event_id, a)
         }
         A::ModifyWorkflowProperties(a) => upsert::on_memo(tx, completed_event_id, a),
-        A::ProtocolMessage(a) => Err(protocol_message(&a.message_id, request)),
+        A::ProtocolMessage(a) => outcome.messages.on_command(tx, &a.message_id),
         A::ScheduleNexusOperation(_) | A::RequestCancelNexusOperation(_) => {
             Err(CommandError::RefuseCall(Rejection::new(
                 fermata_proto::rpc::RejectionKind::Unimplemented,
@@ -278,13 +336,13 @@ fn carry_out_one<'a>(
 
 /// Fails the task and terminates the workflow for a command that is too large.
 fn terminated(
-    run: &crate::run::Run,
+    run: &Run,
+    cause: WorkflowTaskFailedCause,
     message: String,
     request: &RespondWorkflowTaskCompletedRequest,
     ctx: &Context<'_>,
 ) -> Decision {
     let mut tx = Transaction::of(run, ctx);
-    let cause = WorkflowTaskFailedCause::BadScheduleActivityAttributes;
     let failure = server_failure(message.clone());
     workflow_task::give_up(&mut tx, cause, Some(failure), &request.identity);
     close::terminate(&mut tx, &message);
@@ -351,8 +409,10 @@ fn within_limits(attributes: &CommandAttributes, ctx: &Context<'_>) -> Result<()
     if bytes <= limits.blob_bytes_max {
         return Ok(());
     }
+    let cause = WorkflowTaskFailedCause::BadScheduleActivityAttributes;
     Err(CommandError::Terminate {
-        message: format!("BadScheduleActivityAttributes: {what} exceeds size limit."),
+        cause,
+        message: format!("{cause:?}: {what} exceeds size limit."),
     })
 }
 
@@ -384,37 +444,9 @@ fn negative_duration(attributes: &CommandAttributes, field: &str, ctx: &Context<
     }
 }
 
-/// A place for a message of the update protocol, which is not spoken yet: what is wrong with it is said all the same.
-fn protocol_message(
-    message_id: &str,
-    request: &RespondWorkflowTaskCompletedRequest,
-) -> CommandError {
-    let cause = WorkflowTaskFailedCause::BadUpdateWorkflowExecutionMessage;
-    if message_id.is_empty() {
-        return CommandError::fail(
-            cause,
-            format!("{cause:?}: MessageID is not set on ProtocolMessageCommand."),
-        );
-    }
-    if !request
-        .messages
-        .iter()
-        .any(|message| message.id == message_id)
-    {
-        return CommandError::fail(
-            cause,
-            format!("{cause:?}: ProtocolMessageCommand referenced absent message ID {message_id}"),
-        );
-    }
-    CommandError::RefuseCall(Rejection::new(
-        fermata_proto::rpc::RejectionKind::Unimplemented,
-        "updates are not supported yet",
-    ))
-}
-
 /// Fails the task for a bad command. On a later attempt nothing is written: the attempt ends by its time-out.
 fn refused(
-    run: &crate::run::Run,
+    run: &Run,
     attempt: i32,
     cause: WorkflowTaskFailedCause,
     message: String,
@@ -423,12 +455,14 @@ fn refused(
 ) -> Decision {
     let unhandled = cause == WorkflowTaskFailedCause::UnhandledCommand;
     let rejection = Rejection::invalid_argument(message.clone());
-    if attempt > 1 && !unhandled {
-        return Decision::refused(rejection);
-    }
     let mut tx = Transaction::of(run, ctx);
+    if attempt > 1 && !unhandled {
+        update::abort_sent(&mut tx);
+        return Decision::of_refused([tx], rejection);
+    }
     let failure = server_failure(message);
     workflow_task::fail(&mut tx, cause, Some(failure), &request.identity, |_| {});
+    update::abort_sent(&mut tx);
     if unhandled {
         tx.fact(Fact::CloseRefused(true));
     }
@@ -440,6 +474,7 @@ fn finish(
     outcome: Outcome<'_>,
     request: &RespondWorkflowTaskCompletedRequest,
     held_since: Option<Timestamp>,
+    reset_history_event_id: i64,
 ) -> Decision {
     let mut handout = None;
     if tx.run().is_open() {
@@ -447,27 +482,27 @@ fn finish(
             tx.fact(Fact::CloseRefused(false));
         }
         let more = buffer::flush(&mut tx);
-        if more || request.force_create_new_workflow_task || tx.wants_task() {
+        let is_due = more || request.force_create_new_workflow_task || tx.wants_task();
+        let has_updates = update::is_waited_for(tx.run());
+        if is_due || has_updates && !request.return_new_workflow_task {
             workflow_task::schedule_if_none(&mut tx);
             if let Some(since) = held_since.filter(|_| !more && !tx.wants_task()) {
                 workflow_task::hold_since(&mut tx, since);
             }
-            if request.return_new_workflow_task {
-                tx.take_dispatch();
-                workflow_task::start(
-                    &mut tx,
-                    &request.identity,
-                    RETURNED_TASK_REQUEST_ID,
-                    &outcome.worker_id,
-                );
-                let mut returned = workflow_task::handout(tx.run(), true);
-                returned.history_from = tx.run().last_task_completed_event_id;
-                handout = Some(Box::new(returned));
-            }
+        } else if has_updates && tx.run().workflow_task.is_none() {
+            workflow_task::schedule_speculative(&mut tx);
+        }
+        if (is_due || has_updates) && request.return_new_workflow_task {
+            handout = Some(Box::new(returned_task(
+                &mut tx,
+                request,
+                &outcome.worker_id,
+            )));
         }
     }
     let response = RespondWorkflowTaskCompletedResponse {
         activity_tasks: outcome.eager,
+        reset_history_event_id,
         ..RespondWorkflowTaskCompletedResponse::default()
     };
     let reply = Reply::WorkflowTaskCompleted {
@@ -475,6 +510,29 @@ fn finish(
         workflow_task: handout,
     };
     Decision::of([tx].into_iter().chain(outcome.next_run), reply)
+}
+
+/// Starts the next workflow task for the worker that has completed one.
+fn returned_task(
+    tx: &mut Transaction<'_>,
+    request: &RespondWorkflowTaskCompletedRequest,
+    worker_id: &str,
+) -> TaskHandout {
+    // A worker that is busy still has the updates that it was given before.
+    let unseen = request
+        .force_create_new_workflow_task
+        .then(|| update::unseen(tx.run()));
+    tx.take_dispatch();
+    workflow_task::start(tx, &request.identity, RETURNED_TASK_REQUEST_ID, worker_id);
+    let mut returned = workflow_task::handout(tx.run(), true);
+    returned.history_from = tx.run().last_task_completed_event_id;
+    if let Some(unseen) = unseen {
+        returned
+            .response
+            .messages
+            .retain(|message| unseen.contains(&message.protocol_instance_id));
+    }
+    returned
 }
 
 /// A text as a JSON payload. `text` must not need escaping.

@@ -84,6 +84,12 @@ pub struct Limits {
     pub signals_per_run_max: u64,
     pub updates_in_flight_max: usize,
     pub updates_total_max: usize,
+    /// Requests of updates that are not accepted lie in mutable state: less than in Temporal, which keeps them in memory only.
+    pub updates_in_flight_bytes_max: usize,
+    /// A speculative workflow task that nobody takes becomes a real one after this; on a sticky queue after its own time-out.
+    pub speculative_task_schedule_to_start_timeout: Duration,
+    /// A speculative workflow task that brought more events than this does not vanish.
+    pub speculative_task_events_max: i64,
     pub buffered_events_max: usize,
     pub buffered_bytes_max: usize,
     pub search_attributes_keys_max: usize,
@@ -122,6 +128,9 @@ impl Default for Limits {
             signals_per_run_max: 10_000,
             updates_in_flight_max: 10,
             updates_total_max: 2_000,
+            updates_in_flight_bytes_max: 4 * MIB,
+            speculative_task_schedule_to_start_timeout: Duration::from_secs(5),
+            speculative_task_events_max: 10,
             buffered_events_max: 100,
             buffered_bytes_max: 2 * MIB,
             search_attributes_keys_max: 100,

@@ -252,7 +252,7 @@ fn field(text: &str, least: u8, most: u8, names: &[&str]) -> Result<Set, CronErr
 }
 
 /// A duration as in "1h30m", "90s", "1.5h", "500ms".
-fn duration(text: &str) -> Option<Duration> {
+pub(crate) fn duration(text: &str) -> Option<Duration> {
     let mut total = 0.0;
     let mut rest = text;
     if rest.is_empty() {

@@ -7,13 +7,16 @@ use crate::context::Context;
 use crate::decision::{Decision, Effect, Reply, View};
 use crate::run::Run;
 use crate::transaction::Transaction;
-use crate::{activity, close, timer, workflow_task};
+use crate::{activity, close, schedule, timer, workflow_task};
 
 impl Run {
     /// The next moment at which something is due without anybody asking; none if the run only waits for others.
     pub fn next_deadline(&self) -> Option<Timestamp> {
         if !self.is_open() {
             return None;
+        }
+        if let Some(schedule) = &self.schedule {
+            return schedule.progress.wake_at;
         }
         [
             self.first_workflow_task_at,
@@ -69,6 +72,10 @@ pub(crate) fn on_deadline(view: &View<'_>, ctx: &Context<'_>) -> Result<Decision
         return Ok(Decision::reply(Reply::None));
     };
     let mut tx = Transaction::of(run, ctx);
+    if run.schedule.is_some() {
+        schedule::on_deadline(&mut tx);
+        return Ok(Decision::one(tx, Reply::None));
+    }
     let next = close::on_deadline(&mut tx);
     if tx.run().is_open() {
         if tx
@@ -76,7 +83,12 @@ pub(crate) fn on_deadline(view: &View<'_>, ctx: &Context<'_>) -> Result<Decision
             .first_workflow_task_at
             .is_some_and(|at| at <= ctx.now)
         {
-            workflow_task::schedule(&mut tx);
+            if tx.run().workflow_task.is_some() {
+                // An update did not wait for it.
+                workflow_task::make_real(&mut tx, "");
+            } else {
+                workflow_task::schedule(&mut tx);
+            }
         }
         tx.set_defers_task(true);
         timer::on_deadline(&mut tx);

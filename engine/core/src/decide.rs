@@ -8,8 +8,8 @@ use crate::context::Context;
 use crate::decision::{Decision, Input, Reply, View};
 use crate::transaction::Transaction;
 use crate::{
-    activity, cancel, child_workflow, close, command, deadlines, external, signal,
-    signal_with_start, start, worker_lost, workflow_task,
+    activity, cancel, child_workflow, close, command, deadlines, external, multi_operation, reset,
+    schedule, signal, signal_with_start, start, update, worker_lost, workflow_task,
 };
 
 /// What `input` does to the addressed workflow.
@@ -21,6 +21,7 @@ use crate::{
 pub fn decide(view: &View<'_>, input: &Input, ctx: &Context<'_>) -> Result<Decision, Rejection> {
     match input {
         Input::Request(request) => on_request(view, request, ctx),
+        Input::Reset { request, past } => reset::on_reset(view, request, past, ctx),
         Input::Deadline => deadlines::on_deadline(view, ctx),
         Input::WorkerLost {
             worker_id,
@@ -64,6 +65,8 @@ fn on_request(
         Request::SignalWithStartWorkflowExecution(request) => {
             signal_with_start::on_signal_with_start(view, request, ctx)
         }
+        Request::UpdateWorkflowExecution(request) => update::on_update(view, request, ctx),
+        Request::ExecuteMultiOperation(request) => multi_operation::on_execute(view, request, ctx),
         Request::RequestCancelWorkflowExecution(cancel) => {
             cancel::on_request_cancel(view, cancel, ctx)
         }
@@ -96,6 +99,18 @@ fn on_request(
         }
         Request::DeleteWorkflowExecution(request) => close::on_delete(view, request, ctx),
         Request::RespondActivityTaskFailed(request) => activity::on_failed(view, request, ctx),
+        Request::PauseActivity(request) => activity::on_pause(view, request, ctx),
+        Request::UnpauseActivity(request) => activity::on_unpause(view, request, ctx),
+        Request::ResetActivity(request) => activity::on_reset(view, request, ctx),
+        Request::UpdateActivityOptions(request) => activity::on_update_options(view, request, ctx),
+        Request::CreateSchedule(request) => schedule::on_create(view, request, ctx),
+        Request::DescribeSchedule(request) => schedule::on_describe(view, request, ctx),
+        Request::UpdateSchedule(request) => schedule::on_update(view, request, ctx),
+        Request::PatchSchedule(request) => schedule::on_patch(view, request, ctx),
+        Request::DeleteSchedule(request) => schedule::on_delete(view, request, ctx),
+        Request::ListScheduleMatchingTimes(request) => schedule::on_matching_times(view, request),
+        Request::StartScheduledWorkflow(scheduled) => schedule::on_start(view, scheduled, ctx),
+        Request::RecordScheduledWorkflowClosed(closed) => schedule::on_closed(view, closed, ctx),
         Request::RecordActivityTaskHeartbeat(request) => activity::on_heartbeat(view, request, ctx),
         _ => Err(Rejection::new(
             RejectionKind::Unimplemented,

@@ -13,6 +13,7 @@ use fermata_proto::taskqueue::TaskQueue;
 use crate::change::Transition;
 use crate::run::Run;
 use crate::transaction::Transaction;
+use crate::update::{Awaited, Status};
 
 /// What the owner holds of the addressed workflow id.
 #[derive(Debug, Clone, Copy, Default)]
@@ -26,8 +27,13 @@ pub struct View<'a> {
 /// Everything that can move a workflow.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Input {
-    /// All of [`Request`] but what only reads: queries, history and waiting go to the shell.
+    /// All of [`Request`] but what only reads (queries, polls of updates, history and waiting go to the shell) and resets.
     Request(Request),
+    /// A request to reset, with the history that [`crate::reset::Past`] tells of.
+    Reset {
+        request: Box<fermata_proto::service::ResetWorkflowExecutionRequest>,
+        past: Vec<crate::reset::Past>,
+    },
     /// [`Run::next_deadline`] is reached.
     Deadline,
     /// A worker that announced itself has not been heard of for so long; what it holds goes to others.
@@ -77,6 +83,12 @@ pub enum Effect {
     Delete {
         run_id: String,
     },
+    /// Callers that wait for an update of the run are told how far it is. The last word of a decision about an update counts.
+    UpdateMoved {
+        run_id: String,
+        update_id: String,
+        status: Status,
+    },
 }
 
 /// What the caller hears when the decision is durable.
@@ -101,6 +113,8 @@ pub enum Reply {
     ActivityCompleted {
         workflow_task: Option<Box<TaskHandout>>,
     },
+    /// The caller of an update: it is answered if what it waits for has come, else it is parked.
+    Update(Box<Awaited>),
 }
 
 /// A started workflow task for a worker, but for the history, which the shell keeps, and attached queries.
@@ -122,14 +136,6 @@ impl Decision {
             runs: Vec::new(),
             effects: Vec::new(),
             reply: Ok(reply),
-        }
-    }
-
-    /// A refusal that changes nothing.
-    pub(crate) fn refused(rejection: Rejection) -> Self {
-        Self {
-            reply: Err(rejection),
-            ..Self::reply(Reply::None)
         }
     }
 

@@ -98,7 +98,17 @@ fn response(run: &Run, now: Timestamp) -> DescribeWorkflowExecutionResponse {
             // A run without a time-out expires at the zero of time.
             run_expiration_time: Some(run.run_deadline().unwrap_or_default()),
             cancel_requested: run.cancel_requested,
-            original_start_time: Some(run.start_time),
+            last_reset_time: run.reset_from.as_ref().map(|from| from.time),
+            original_start_time: Some(
+                run.reset_from
+                    .as_ref()
+                    .map_or(run.start_time, |from| from.original_start_time),
+            ),
+            reset_run_id: run
+                .reset_to
+                .as_ref()
+                .map(|to| to.run_id.clone())
+                .unwrap_or_default(),
             request_id_infos: run
                 .request_ids
                 .iter()
@@ -134,6 +144,8 @@ fn pending_activity(activity: &Activity, now: Timestamp) -> PendingActivityInfo 
         activity_type: scheduled.activity_type.clone(),
         state: if progress.cancel_requested_event_id != 0 {
             PendingActivityState::CancelRequested
+        } else if progress.started_time.is_some() && progress.paused {
+            PendingActivityState::PauseRequested
         } else if progress.started_time.is_some() {
             PendingActivityState::Started
         } else if progress.paused {
@@ -163,6 +175,7 @@ fn pending_activity(activity: &Activity, now: Timestamp) -> PendingActivityInfo 
         last_attempt_complete_time: progress.last_attempt_complete_time,
         next_attempt_schedule_time: in_backoff.then_some(progress.attempt_scheduled_time),
         paused: progress.paused,
+        pause_info: progress.pause_info.as_deref().cloned(),
         priority: scheduled.priority.clone(),
         activity_options: Some(ActivityOptions {
             task_queue: Some(TaskQueue {

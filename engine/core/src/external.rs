@@ -1,6 +1,8 @@
 //! Signals and cancel requests that a workflow sends to others: initiated by a command, delivered through the outbox,
 //! resolved by the answer.
 
+use std::sync::Arc;
+
 use fermata_proto::command::*;
 use fermata_proto::common::WorkflowExecution;
 use fermata_proto::enums::WorkflowTaskFailedCause as Cause;
@@ -61,6 +63,12 @@ pub(crate) fn sender(
         namespace: tx.ctx.namespace.name.clone(),
         workflow_id: run.workflow_id.0.clone(),
         run_id: run.run_id.clone(),
+        former_run_ids: run
+            .reset_from
+            .iter()
+            .flat_map(|from| &from.bases)
+            .map(|base| base.run_id.clone())
+            .collect(),
         initiated_event_id,
         child_workflow_only,
     }
@@ -80,7 +88,8 @@ pub(crate) fn may_address(run: &Run, sender: &ExternalSender) -> Result<(), Reje
     }
     let parent = run.started.parent_workflow_execution.as_ref();
     if parent.is_some_and(|parent| {
-        parent.workflow_id == sender.workflow_id && parent.run_id == sender.run_id
+        parent.workflow_id == sender.workflow_id
+            && (parent.run_id == sender.run_id || sender.former_run_ids.contains(&parent.run_id))
     }) {
         return Ok(());
     }
@@ -89,9 +98,9 @@ pub(crate) fn may_address(run: &Run, sender: &ExternalSender) -> Result<(), Reje
     ))
 }
 
-/// The request id of what `initiated_event_id` of a run asks for: the same for every repeat.
+/// The request id of what `initiated_event_id` of a run asks for: the same for every repeat, and after a reset.
 fn request_id(run: &Run, initiated_event_id: i64) -> String {
-    let name = format!("{}:{initiated_event_id}", run.run_id);
+    let name = format!("{}:{initiated_event_id}", run.origin_of(initiated_event_id));
     uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, name.as_bytes()).to_string()
 }
 
@@ -156,28 +165,86 @@ pub(crate) fn on_signal(
     };
     let event_id = tx.write(HistoryEvent {
         user_metadata: command.user_metadata.clone(),
-        attributes: Some(initiated.into()),
+        attributes: Some(initiated.clone().into()),
         ..HistoryEvent::default()
     });
+    send_signal(tx, event_id, &initiated);
+    Ok(())
+}
+
+fn send_signal(
+    tx: &mut Transaction<'_>,
+    event_id: i64,
+    initiated: &SignalExternalWorkflowExecutionInitiatedEventAttributes,
+) {
+    let target = initiated.workflow_execution.clone().unwrap_or_default();
+    let workflow_id = target.workflow_id.clone().into();
     let signal = SignalWorkflow {
         request: SignalWorkflowExecutionRequest {
-            namespace: namespace.name.clone(),
-            workflow_execution: Some(target.clone()),
-            signal_name: attributes.signal_name.clone(),
-            input: attributes.input.clone(),
+            namespace: initiated.namespace.clone(),
+            workflow_execution: Some(target),
+            signal_name: initiated.signal_name.clone(),
+            input: initiated.input.clone(),
             identity: "history-service".to_owned(),
             request_id: request_id(tx.run(), event_id),
-            header: attributes.header.clone(),
+            header: initiated.header.clone(),
             ..SignalWorkflowExecutionRequest::default()
         },
-        sender: Some(sender(tx, event_id, attributes.child_workflow_only)),
+        sender: Some(sender(tx, event_id, initiated.child_workflow_only)),
     };
     tx.send(
-        namespace.id.clone(),
-        target.workflow_id.into(),
+        initiated.namespace_id.clone().into(),
+        workflow_id,
         Request::SignalWorkflowExecution(Box::new(signal)),
     );
-    Ok(())
+}
+
+fn send_cancel(
+    tx: &mut Transaction<'_>,
+    event_id: i64,
+    initiated: &RequestCancelExternalWorkflowExecutionInitiatedEventAttributes,
+) {
+    let target = initiated.workflow_execution.clone().unwrap_or_default();
+    let workflow_id = target.workflow_id.clone().into();
+    let cancel = RequestCancelWorkflow {
+        request: RequestCancelWorkflowExecutionRequest {
+            namespace: initiated.namespace.clone(),
+            workflow_execution: Some(target),
+            identity: "history-service".to_owned(),
+            request_id: request_id(tx.run(), event_id),
+            reason: initiated.reason.clone(),
+            ..RequestCancelWorkflowExecutionRequest::default()
+        },
+        sender: Some(sender(tx, event_id, initiated.child_workflow_only)),
+    };
+    tx.send(
+        initiated.namespace_id.clone().into(),
+        workflow_id,
+        Request::RequestCancelWorkflowExecution(Box::new(cancel)),
+    );
+}
+
+/// After a reset: what was not answered at the reset point is asked once more, and taken for the same by whoever had it.
+pub(crate) fn send_again(tx: &mut Transaction<'_>) {
+    let initiated: Vec<Arc<HistoryEvent>> = tx
+        .events()
+        .filter(|event| {
+            tx.run().external_signals.contains_key(&event.event_id)
+                || tx.run().external_cancels.contains_key(&event.event_id)
+        })
+        .cloned()
+        .collect();
+    for event in initiated {
+        match &event.attributes {
+            Some(HistoryEventAttributes::SignalExternalWorkflowExecutionInitiated(a)) => {
+                send_signal(tx, event.event_id, a);
+            }
+            Some(HistoryEventAttributes::RequestCancelExternalWorkflowExecutionInitiated(a)) => {
+                send_cancel(tx, event.event_id, a);
+            }
+            _ => {}
+        }
+    }
 }
 
 pub(crate) fn on_cancel(
@@ -243,26 +310,10 @@ pub(crate) fn on_cancel(
     };
     let event_id = tx.write(HistoryEvent {
         user_metadata: command.user_metadata.clone(),
-        attributes: Some(initiated.into()),
+        attributes: Some(initiated.clone().into()),
         ..HistoryEvent::default()
     });
-    let cancel = RequestCancelWorkflow {
-        request: RequestCancelWorkflowExecutionRequest {
-            namespace: namespace.name.clone(),
-            workflow_execution: Some(target),
-            identity: "history-service".to_owned(),
-            request_id: request_id(tx.run(), event_id),
-            reason: attributes.reason.clone(),
-            ..RequestCancelWorkflowExecutionRequest::default()
-        },
-        sender: Some(sender(tx, event_id, attributes.child_workflow_only)),
-    };
-    let workflow_id = attributes.workflow_id.clone().into();
-    tx.send(
-        namespace.id.clone(),
-        workflow_id,
-        Request::RequestCancelWorkflowExecution(Box::new(cancel)),
-    );
+    send_cancel(tx, event_id, &initiated);
     Ok(())
 }
 
@@ -370,6 +421,9 @@ pub(crate) fn on_answered(tx: &mut Transaction<'_>, entry: &OutboxEntry, answer:
         Request::RequestCancelWorkflowExecution(cancel) => on_cancel_answered(tx, cancel, answer),
         Request::StartChildWorkflow(child) => {
             crate::child_workflow::on_start_answered(tx, child, answer)
+        }
+        Request::StartScheduledWorkflow(scheduled) => {
+            crate::schedule::on_start_answered(tx, scheduled, answer);
         }
         // Notices: to a parent that its child closed, to children that their parent did.
         _ => {}

@@ -15,32 +15,44 @@ pub fn run<'a>(
     view: &View<'a>,
     execution: Option<&WorkflowExecution>,
 ) -> Result<&'a Run, Rejection> {
-    let Some(WorkflowExecution {
+    let WorkflowExecution {
         workflow_id,
         run_id,
-    }) = execution
-    else {
-        return Err(Rejection::invalid_argument(
-            "Execution is not set on request.",
-        ));
-    };
-    if workflow_id.is_empty() {
+    } = named(execution)?;
+    if run_id.is_empty() {
+        return view.current.filter(|run| is_workflow(run)).ok_or_else(|| {
+            Rejection::not_found(format!("workflow not found for ID: {workflow_id}"))
+        });
+    }
+    view.run
+        .filter(|run| run.run_id == *run_id && run.workflow_id.0 == *workflow_id)
+        .filter(|run| is_workflow(run))
+        .ok_or_else(|| unknown_run(workflow_id, run_id))
+}
+
+/// The execution of a request, if it names one.
+///
+/// # Errors
+/// INVALID_ARGUMENT.
+pub(crate) fn named(
+    execution: Option<&WorkflowExecution>,
+) -> Result<&WorkflowExecution, Rejection> {
+    let execution =
+        execution.ok_or_else(|| Rejection::invalid_argument("Execution is not set on request."))?;
+    if execution.workflow_id.is_empty() {
         return Err(Rejection::invalid_argument(
             "WorkflowId is not set on request.",
         ));
     }
-    if run_id.is_empty() {
-        return view.current.filter(|run| !run.deleting).ok_or_else(|| {
-            Rejection::not_found(format!("workflow not found for ID: {workflow_id}"))
-        });
-    }
-    if uuid::Uuid::try_parse(run_id).is_err() {
+    if !execution.run_id.is_empty() && uuid::Uuid::try_parse(&execution.run_id).is_err() {
         return Err(Rejection::invalid_argument("Invalid RunId."));
     }
-    view.run
-        .filter(|run| run.run_id == *run_id && run.workflow_id.0 == *workflow_id)
-        .filter(|run| !run.deleting)
-        .ok_or_else(|| unknown_run(workflow_id, run_id))
+    Ok(execution)
+}
+
+/// Whether callers find it: it is not deleted, and no schedule, which has requests of its own.
+fn is_workflow(run: &Run) -> bool {
+    !run.deleting && run.schedule.is_none()
 }
 
 fn unknown_run(workflow_id: &str, run_id: &str) -> Rejection {

@@ -17,12 +17,15 @@ use fermata_proto::event::*;
 use fermata_proto::failure::Failure;
 use fermata_proto::ids::{NamespaceId, WorkflowId};
 use fermata_proto::rpc::Request;
+use fermata_proto::schedule::Watcher;
 use fermata_proto::taskqueue::TaskQueue;
 use fermata_proto::time::Timestamp;
 use fermata_proto::wire::is_default;
+use fermata_proto::workflow::{PendingActivityInfoPauseInfo, ResetPointInfo};
 use serde::{Deserialize, Serialize};
 
 use crate::change::{Change, Fact, Transition};
+use crate::update::{self, Update};
 
 /// The mutable state of one run, open or closed. A closed one keeps what describe and later starts ask for.
 ///
@@ -95,6 +98,9 @@ pub struct Run {
     pub buffered_bytes: usize,
     #[serde(skip_serializing_if = "is_default")]
     pub request_ids: Arc<BTreeMap<String, RequestIdRecord>>,
+    /// By update id; rejected and aborted ones are gone.
+    #[serde(skip_serializing_if = "is_default")]
+    pub updates: Arc<BTreeMap<String, Update>>,
     #[serde(skip_serializing_if = "is_default")]
     pub signals: u64,
     /// The WorkflowExecutionCancelRequested event exists or is buffered.
@@ -116,6 +122,23 @@ pub struct Run {
     #[serde(skip_serializing_if = "is_default")]
     pub last_worker_version: Option<WorkerVersionStamp>,
 
+    /// The first workflow task that each build of the worker completed, oldest first.
+    #[serde(skip_serializing_if = "is_default")]
+    pub reset_points: Arc<Vec<ResetPointInfo>>,
+    /// Set if a reset began this run.
+    #[serde(skip_serializing_if = "is_default")]
+    pub reset_from: Option<Box<ResetFrom>>,
+    /// Set if a reset of this run began another.
+    #[serde(skip_serializing_if = "is_default")]
+    pub reset_to: Option<ResetTo>,
+
+    /// Who hears of the end of this run's chain.
+    #[serde(skip_serializing_if = "is_default")]
+    pub watcher: Option<Box<Watcher>>,
+    /// Set if this is not a workflow's run but a schedule.
+    #[serde(skip_serializing_if = "is_default")]
+    pub schedule: Option<Box<crate::schedule::state::Kept>>,
+
     #[serde(skip_serializing_if = "is_default")]
     pub memo: Arc<BTreeMap<String, Payload>>,
     #[serde(skip_serializing_if = "is_default")]
@@ -133,10 +156,11 @@ pub struct Run {
 /// |---|---|---|
 /// | normal, attempt 1 | yes | when started |
 /// | transient, attempt > 1 | no | no; both are written when it completes |
+/// | speculative, attempt 1 | no | no; both are written before anything else is, unless it vanishes |
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct WorkflowTask {
-    /// Of a transient task the id that the event would take.
+    /// Of one that is not written the id that the event would take.
     #[serde(skip_serializing_if = "is_default")]
     pub scheduled_event_id: i64,
     /// 0 until started.
@@ -154,7 +178,7 @@ pub struct WorkflowTask {
     pub started_time: Option<Timestamp>,
     #[serde(skip_serializing_if = "is_default")]
     pub start_to_close_timeout: Duration,
-    /// Only on a sticky queue, and while waiting for a backoff see [`Run::first_workflow_task_at`].
+    /// Only on a sticky queue and of a task that was speculative; while waiting for a backoff see [`Run::first_workflow_task_at`].
     #[serde(skip_serializing_if = "is_default")]
     pub schedule_to_start_timeout: Option<Duration>,
     /// The claim that started it.
@@ -169,11 +193,22 @@ pub struct WorkflowTask {
     /// The worker that has it, if that one announces itself.
     #[serde(skip_serializing_if = "is_default")]
     pub worker_id: String,
+    /// Made by an update alone.
+    #[serde(skip_serializing_if = "is_default")]
+    pub speculative: bool,
+    /// Tells a task that was made speculative from others which took its id before; 0 for all others.
+    #[serde(skip_serializing_if = "is_default")]
+    pub stamp: u32,
 }
 
 impl WorkflowTask {
     pub fn is_transient(&self) -> bool {
         self.attempt > 1
+    }
+
+    /// Whether history does not show it.
+    pub fn is_unwritten(&self) -> bool {
+        self.speculative || self.is_transient()
     }
 
     pub fn is_started(&self) -> bool {
@@ -201,6 +236,9 @@ pub struct Activity {
     pub scheduled_time: Timestamp,
     #[serde(skip_serializing_if = "is_default")]
     pub scheduled: Arc<ActivityTaskScheduledEventAttributes>,
+    /// What the scheduled event says, if an operator has changed the options.
+    #[serde(skip_serializing_if = "is_default")]
+    pub original: Option<Arc<ActivityTaskScheduledEventAttributes>>,
     #[serde(skip_serializing_if = "is_default")]
     pub progress: Arc<ActivityProgress>,
 }
@@ -243,6 +281,14 @@ pub struct ActivityProgress {
     pub closing: bool,
     #[serde(skip_serializing_if = "is_default")]
     pub paused: bool,
+    #[serde(skip_serializing_if = "is_default")]
+    pub pause_info: Option<Box<PendingActivityInfoPauseInfo>>,
+    /// The next attempt is the first one again.
+    #[serde(skip_serializing_if = "is_default")]
+    pub reset_requested: bool,
+    /// Counts how often an operator took the attempt back from its queue.
+    #[serde(skip_serializing_if = "is_default")]
+    pub stamp: u32,
     /// In backoff: the attempt is not on a queue yet.
     #[serde(skip_serializing_if = "is_default")]
     pub waiting: bool,
@@ -317,6 +363,33 @@ pub struct RequestIdRecord {
     /// 0 while the event is buffered.
     #[serde(skip_serializing_if = "is_default")]
     pub event_id: i64,
+}
+
+/// Where a run that a reset began comes from.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ResetFrom {
+    /// From the first run on, the last one being the one that was reset.
+    pub bases: Vec<ResetBase>,
+    pub time: Timestamp,
+    /// When the first of them started.
+    pub original_start_time: Timestamp,
+}
+
+/// A run and the last event that a reset took from it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ResetBase {
+    pub run_id: String,
+    pub point: i64,
+}
+
+/// The run that a reset began, and the last event that it took along.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ResetTo {
+    pub run_id: String,
+    pub point: i64,
 }
 
 /// A request to another workflow: sent by RPC until answered; the answer removes it.
@@ -415,6 +488,23 @@ impl Run {
             }
             Fact::Deleting => self.deleting = true,
             Fact::CloseRefused(refused) => self.close_refused = *refused,
+            Fact::UpdateAdmitted { update_id, request } => {
+                update::state::apply_admitted(self, update_id, Some(request.clone()));
+            }
+            Fact::UpdatesSent => update::state::apply_sent(self),
+            Fact::UpdateGone { update_id } => update::state::apply_gone(self, update_id),
+            Fact::BatchEnds => {}
+            Fact::ResetFrom(from) => crate::reset::apply_reset_from(self, from),
+            Fact::ActivityOptions {
+                scheduled_event_id,
+                scheduled,
+            } => crate::activity::apply_options(self, *scheduled_event_id, scheduled),
+            Fact::Watcher(watcher) => self.watcher = Some(watcher.clone()),
+            Fact::ScheduleDefined(_)
+            | Fact::ScheduleProgress(_)
+            | Fact::ScheduleLast(_)
+            | Fact::ScheduleDeleted { .. } => self.apply_schedule(fact),
+            Fact::ResetTo(to) => self.reset_to = Some(to.clone()),
         }
     }
 }

@@ -138,6 +138,13 @@ pub(crate) fn terminate<'a>(
     Some(terminated)
 }
 
+/// Whether the request of this id has started `run`.
+pub(crate) fn is_started_by(run: &Run, request_id: &str) -> bool {
+    run.request_ids
+        .get(request_id)
+        .is_some_and(|record| record.event_type == EventType::WorkflowExecutionStarted)
+}
+
 /// Whether `run` belongs to the chain of runs that the same command of the same parent has begun.
 fn is_child_of(run: &Run, child: &StartChildWorkflow) -> bool {
     let (started, parent) = (&run.started, &child.parent);
@@ -217,6 +224,14 @@ pub(crate) fn admit<'a>(
         }
         _ => {}
     }
+    if current.is_open() && current.schedule.is_some() {
+        // A schedule's own id is not a workflow's to take.
+        return Err(already_started(
+            current,
+            "Workflow execution is already running.",
+            "",
+        ));
+    }
     let reuse = request.workflow_id_reuse_policy;
     if current.is_open() {
         let terminate = request.workflow_id_conflict_policy
@@ -280,7 +295,11 @@ fn already_started(current: &Run, what: &str, why: &str) -> Rejection {
     )
 }
 
-fn response(run: &Run, started: bool, ctx: &Context<'_>) -> StartWorkflowExecutionResponse {
+pub(crate) fn response(
+    run: &Run,
+    started: bool,
+    ctx: &Context<'_>,
+) -> StartWorkflowExecutionResponse {
     StartWorkflowExecutionResponse {
         run_id: run.run_id.clone(),
         first_execution_run_id: run.started.first_execution_run_id.clone(),
@@ -292,7 +311,7 @@ fn response(run: &Run, started: bool, ctx: &Context<'_>) -> StartWorkflowExecuti
 }
 
 /// The link to a run's first event.
-fn started_link(run: &Run, ctx: &Context<'_>) -> Link {
+pub(crate) fn started_link(run: &Run, ctx: &Context<'_>) -> Link {
     Link {
         variant: Some(LinkVariant::WorkflowEvent(LinkWorkflowEvent {
             namespace: ctx.namespace.name.clone(),

@@ -8,8 +8,8 @@ use fermata_proto::event::{HistoryEvent, HistoryEventAttributes};
 use crate::change::{Change, Fact, Transition};
 use crate::context::Context;
 use crate::decision::Effect;
-use crate::limits;
 use crate::run::{BufferedEvent, OutboxEntry, Run};
+use crate::{limits, workflow_task};
 
 /// The transition of one run in the making.
 pub struct Transaction<'a> {
@@ -21,6 +21,8 @@ pub struct Transaction<'a> {
     wants_task: bool,
     /// A workflow task that is asked for is scheduled when all that is due has happened.
     defers_task: bool,
+    /// A speculative workflow task stays one, whatever this transition changes.
+    keeps_speculative: bool,
     /// Outbox entries from here on are of this transition.
     first_outbox_id: u64,
 }
@@ -36,6 +38,7 @@ impl<'a> Transaction<'a> {
             effects: Vec::new(),
             wants_task: false,
             defers_task: false,
+            keeps_speculative: false,
             first_outbox_id: run.next_outbox_id,
         }
     }
@@ -63,6 +66,7 @@ impl<'a> Transaction<'a> {
 
     /// Writes an event that carries more than attributes (links, user metadata); id and, unless given, time are set here.
     pub fn write(&mut self, mut event: HistoryEvent) -> i64 {
+        self.settle_speculative();
         event.event_id = self.run.next_event_id;
         event.event_time.get_or_insert(self.ctx.now);
         let event_id = event.event_id;
@@ -70,8 +74,22 @@ impl<'a> Transaction<'a> {
         event_id
     }
 
+    /// Writes an event of another run as it stands; its id must be the next one.
+    pub fn copy(&mut self, event: Arc<HistoryEvent>) {
+        self.change(Change::Event(event));
+    }
+
+    /// The events written so far.
+    pub fn events(&self) -> impl Iterator<Item = &Arc<HistoryEvent>> {
+        self.changes.iter().filter_map(|change| match change {
+            Change::Event(event) => Some(event),
+            Change::Fact(_) => None,
+        })
+    }
+
     /// Writes an event from outside the worker: now, or, while a workflow task is started, into the buffer.
     pub fn write_or_buffer(&mut self, mut event: HistoryEvent) -> Option<i64> {
+        self.settle_speculative();
         if self
             .run
             .workflow_task
@@ -87,12 +105,18 @@ impl<'a> Transaction<'a> {
     }
 
     pub fn fact(&mut self, fact: Fact) {
+        self.settle_speculative();
         self.change(Change::Fact(fact));
     }
 
     pub fn effect(&mut self, effect: Effect) {
         let is_repeat =
             matches!(effect, Effect::PublishVisibility { .. }) && self.effects.contains(&effect);
+        if let Effect::UpdateMoved { update_id, .. } = &effect {
+            self.effects.retain(|earlier| {
+                !matches!(earlier, Effect::UpdateMoved { update_id: moved, .. } if moved == update_id)
+            });
+        }
         if !is_repeat {
             self.effects.push(effect);
         }
@@ -116,6 +140,23 @@ impl<'a> Transaction<'a> {
             run_id: self.run.run_id.clone(),
             outbox_id: id,
         });
+    }
+
+    /// This transition is about the speculative workflow task or the updates that it brings: the task stays speculative.
+    pub(crate) fn keep_speculative(&mut self) {
+        self.keeps_speculative = true;
+    }
+
+    /// Anything else that changes the run makes a speculative workflow task a real one first: its events come before all others.
+    fn settle_speculative(&mut self) {
+        let is_speculative = |run: &Run| {
+            run.workflow_task
+                .as_ref()
+                .is_some_and(|task| task.speculative)
+        };
+        if !self.keeps_speculative && is_speculative(&self.run) {
+            workflow_task::make_real(self, "");
+        }
     }
 
     /// Whether an event of this transition calls for a workflow task.

@@ -46,7 +46,7 @@ pub(crate) fn signal_with_start<'r>(
 }
 
 /// A deprecated namespace takes no new workflows.
-fn takes_starts(ctx: &Context<'_>) -> Result<(), Rejection> {
+pub(crate) fn takes_starts(ctx: &Context<'_>) -> Result<(), Rejection> {
     let state = ctx.namespace.state;
     if matches!(
         state,

@@ -2,7 +2,7 @@
 
 use fermata_proto::common::{Memo, SearchAttributes, WorkflowExecution};
 use fermata_proto::visibility::VisibilityRecord;
-use fermata_proto::workflow::WorkflowExecutionInfo;
+use fermata_proto::workflow::{ResetPoints, WorkflowExecutionInfo};
 
 use crate::run::Run;
 
@@ -11,7 +11,11 @@ impl Run {
     pub fn visibility(&self) -> VisibilityRecord {
         VisibilityRecord {
             namespace_id: self.namespace_id.clone(),
-            info: self.info(),
+            info: if self.schedule.is_some() {
+                crate::schedule::info(self)
+            } else {
+                self.info()
+            },
             deleted: false,
         }
     }
@@ -44,6 +48,9 @@ impl Run {
             }),
             search_attributes: Some(SearchAttributes {
                 indexed_fields: self.search_attributes.indexed_fields.clone(),
+            }),
+            auto_reset_points: (!self.reset_points.is_empty()).then(|| ResetPoints {
+                points: (*self.reset_points).clone(),
             }),
             task_queue: started
                 .task_queue

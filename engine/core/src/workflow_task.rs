@@ -7,6 +7,10 @@
 //! | scheduled, attempt > 1 | a fact; if events came in between, real events with attempt 1 | not found | |
 //! | started, attempt 1 | same claim: same task | Completed event | Failed or TimedOut event, attempt 2 |
 //! | started, attempt > 1 | same claim: same task | Scheduled, Started and Completed events | no event, next attempt |
+//! | speculative | a fact | the same events, or it vanishes if its updates were rejected | Scheduled, Started and the end as events |
+//!
+//! A speculative task is made by an update alone ([`crate::update`]). It is an event as soon as anything else happens to the run
+//! ([`Transaction::keep_speculative`]), or when nobody takes it in time.
 //!
 //! While a task is started, events from outside wait in the buffer ([`crate::buffer`]). Events flushed when an attempt
 //! ends begin a new task with attempt 1.
@@ -26,13 +30,14 @@ use fermata_proto::rpc::{ClaimTask, Rejection, TaskReference, TaskToken};
 use fermata_proto::service::{PollWorkflowTaskQueueResponse, RespondWorkflowTaskFailedRequest};
 use fermata_proto::taskqueue::TaskQueue;
 use fermata_proto::time::Timestamp;
+use fermata_proto::workflow::ResetPointInfo;
 
 use crate::change::Fact;
 use crate::context::Context;
 use crate::decision::{Decision, Effect, Reply, TaskHandout, View};
 use crate::run::{Run, WorkflowTask};
 use crate::transaction::Transaction;
-use crate::{buffer, find};
+use crate::{buffer, find, update};
 
 /// The search attribute that tells which builds worked on a run.
 pub(crate) const BUILD_IDS: &str = "BuildIds";
@@ -75,6 +80,40 @@ pub(crate) fn schedule(tx: &mut Transaction<'_>) {
     dispatch(tx);
 }
 
+/// A number that is not zero, and hardly ever the same twice.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "half of a random number is one"
+)]
+fn stamp(ctx: &Context<'_>) -> u32 {
+    (ctx.next_u64() as u32) | 1
+}
+
+/// Schedules a task that brings updates and nothing else, which history shows only when it has to.
+pub(crate) fn schedule_speculative(tx: &mut Transaction<'_>) {
+    let run = tx.run();
+    let sticky = run.sticky.as_ref();
+    let schedule_to_start_timeout = sticky.map_or(
+        tx.ctx.limits.speculative_task_schedule_to_start_timeout,
+        |sticky| sticky.schedule_to_start_timeout,
+    );
+    let task = WorkflowTask {
+        scheduled_event_id: run.next_event_id,
+        attempt: 1,
+        queue: queue(run),
+        scheduled_time: tx.ctx.now,
+        original_scheduled_time: tx.ctx.now,
+        start_to_close_timeout: base_timeout(run),
+        schedule_to_start_timeout: Some(schedule_to_start_timeout),
+        speculative: true,
+        stamp: stamp(tx.ctx),
+        ..WorkflowTask::default()
+    };
+    tx.keep_speculative();
+    tx.fact(Fact::WorkflowTask(Some(Box::new(task))));
+    dispatch(tx);
+}
+
 /// Schedules a further attempt, which history shows only when it succeeds.
 fn schedule_attempt(tx: &mut Transaction<'_>, attempt: i32) {
     let task = WorkflowTask {
@@ -108,6 +147,7 @@ pub(crate) fn reference(run: &Run, task: &WorkflowTask) -> TaskReference {
         run_id: run.run_id.clone(),
         scheduled_event_id: task.scheduled_event_id,
         attempt: task.attempt,
+        stamp: task.stamp,
         query_id: None,
     }
 }
@@ -170,6 +210,7 @@ pub(crate) fn on_claim(
         .filter(|task| {
             task.scheduled_event_id == claim.task.scheduled_event_id
                 && task.attempt == claim.task.attempt
+                && task.stamp == claim.task.stamp
         })
         .ok_or_else(gone)?;
     if task.is_started() {
@@ -182,6 +223,7 @@ pub(crate) fn on_claim(
         return Err(gone());
     }
     let mut tx = Transaction::of(run, ctx);
+    tx.keep_speculative();
     start(&mut tx, &claim.identity, &claim.claim_id, &claim.worker_id);
     let task = tx
         .run()
@@ -202,11 +244,11 @@ fn gone() -> Rejection {
     Rejection::not_found("Workflow task not found.")
 }
 
-/// Starts the scheduled task for a worker.
+/// Starts the scheduled task for a worker; the updates that wait go with it.
 pub(crate) fn start(tx: &mut Transaction<'_>, identity: &str, request_id: &str, worker_id: &str) {
     let run = tx.run();
     let task = run.workflow_task.as_ref().expect("a scheduled task");
-    let overtaken = task.is_transient() && task.scheduled_event_id != run.next_event_id;
+    let overtaken = task.is_unwritten() && task.scheduled_event_id != run.next_event_id;
     if overtaken {
         // Events came between the attempts: the next one is a real task again.
         tx.event(WorkflowTaskScheduledEventAttributes {
@@ -217,7 +259,7 @@ pub(crate) fn start(tx: &mut Transaction<'_>, identity: &str, request_id: &str, 
     }
     let run = tx.run();
     let task = run.workflow_task.as_ref().expect("a scheduled task");
-    if task.is_transient() {
+    if task.is_unwritten() {
         let mut task = task.clone();
         task.started_event_id = task.scheduled_event_id + 1;
         task.started_time = Some(tx.ctx.now);
@@ -235,6 +277,7 @@ pub(crate) fn start(tx: &mut Transaction<'_>, identity: &str, request_id: &str, 
             tx.fact(Fact::WorkflowTaskWorker(worker_id.to_owned()));
         }
     }
+    update::sent(tx);
 }
 
 fn started_attributes(
@@ -264,6 +307,9 @@ fn continue_as_new_reasons(run: &Run, ctx: &Context<'_>) -> Vec<SuggestContinueA
     if run.next_event_id > ctx.limits.history_events_suggest_continue_as_new {
         reasons.push(SuggestContinueAsNewReason::TooManyHistoryEvents);
     }
+    if update::is_many(run, ctx) {
+        reasons.push(SuggestContinueAsNewReason::TooManyUpdates);
+    }
     reasons
 }
 
@@ -286,6 +332,7 @@ pub(crate) fn handout(run: &Run, sticky: bool) -> TaskHandout {
             workflow_execution_task_queue: Some(normal_queue(run)),
             scheduled_time: Some(task.scheduled_time),
             started_time: task.started_time,
+            messages: update::messages(run, task.started_event_id),
             ..PollWorkflowTaskQueueResponse::default()
         },
         history_from: if sticky { previous + 1 } else { 1 },
@@ -293,12 +340,12 @@ pub(crate) fn handout(run: &Run, sticky: bool) -> TaskHandout {
     }
 }
 
-/// The Scheduled and Started events that a transient task would have, for history shown meanwhile.
+/// The Scheduled and Started events that a task which is not written would have, for history shown meanwhile.
 pub fn transient_events(run: &Run, with_identity: bool) -> Vec<HistoryEvent> {
     let Some(task) = run
         .workflow_task
         .as_ref()
-        .filter(|task| task.is_transient())
+        .filter(|task| task.is_unwritten())
     else {
         return Vec::new();
     };
@@ -384,11 +431,29 @@ pub(crate) fn started<'a>(
     Ok((run, task))
 }
 
-/// Writes the events of a transient task that turned out to be the successful one.
-pub(crate) fn make_real(tx: &mut Transaction<'_>) {
-    for event in transient_events(tx.run(), true) {
+/// Writes the events of a task that history does not show: a transient one that turned out to be the successful one, or a
+/// speculative one, which goes on as a normal task. `identity` is that of whoever it was started for.
+pub(crate) fn make_real(tx: &mut Transaction<'_>, identity: &str) {
+    let Some(mut task) = tx.run().workflow_task.clone() else {
+        return;
+    };
+    tx.keep_speculative();
+    for mut event in transient_events(tx.run(), false) {
+        if let Some(HistoryEventAttributes::WorkflowTaskStarted(started)) = &mut event.attributes {
+            identity.clone_into(&mut Arc::make_mut(started).identity);
+        }
         tx.write(event);
     }
+    if task.speculative {
+        task.speculative = false;
+        tx.fact(Fact::WorkflowTask(Some(task)));
+    }
+}
+
+/// A speculative task vanishes: history and the next task know nothing of it.
+pub(crate) fn vanish(tx: &mut Transaction<'_>) {
+    tx.keep_speculative();
+    tx.fact(Fact::WorkflowTask(None));
 }
 
 // -- the bad ends ----------------------------------------------------------------------------------------------------
@@ -431,6 +496,9 @@ pub(crate) fn fail(
         .as_ref()
         .expect("a started task")
         .clone();
+    if task.speculative {
+        make_real(tx, identity);
+    }
     if !task.is_transient() {
         let mut attributes = WorkflowTaskFailedEventAttributes {
             scheduled_event_id: task.scheduled_event_id,
@@ -453,7 +521,15 @@ pub(crate) fn give_up(
     failure: Option<Failure>,
     identity: &str,
 ) {
-    let task = tx.run().workflow_task.as_ref().expect("a started task");
+    let task = tx
+        .run()
+        .workflow_task
+        .as_ref()
+        .expect("a started task")
+        .clone();
+    if task.speculative {
+        make_real(tx, identity);
+    }
     if task.is_transient() {
         tx.fact(Fact::WorkflowTask(None));
     } else {
@@ -505,7 +581,7 @@ fn try_again(tx: &mut Transaction<'_>, task: &WorkflowTask) {
         tx.fact(Fact::Sticky(None));
     }
     let was_sticky = task.queue.kind == TaskQueueKind::Sticky;
-    if buffer::flush(tx) || was_sticky {
+    if buffer::flush(tx) || was_sticky || !task.is_started() {
         schedule(tx);
     } else {
         schedule_attempt(tx, task.attempt + 1);
@@ -627,6 +703,43 @@ pub(crate) fn apply_completed(
     run.last_worker_version
         .clone_from(&attributes.worker_version);
     apply_build_id(run, attributes);
+    apply_reset_point(run, event, attributes);
+}
+
+/// Reset points that are kept; the oldest go first. Temporal's default.
+const RESET_POINTS_MAX: usize = 20;
+
+/// The first task that a build completes is a point to go back to when that build turns out bad.
+fn apply_reset_point(
+    run: &mut Run,
+    event: &HistoryEvent,
+    attributes: &WorkflowTaskCompletedEventAttributes,
+) {
+    let build_id = attributes
+        .worker_version
+        .as_ref()
+        .map_or("", |stamp| &stamp.build_id);
+    let binary_checksum = attributes.binary_checksum.as_str();
+    let is_known = run
+        .reset_points
+        .iter()
+        .any(|point| point.build_id == build_id && point.binary_checksum == binary_checksum);
+    if is_known || build_id.is_empty() && binary_checksum.is_empty() {
+        return;
+    }
+    let points = Arc::make_mut(&mut run.reset_points);
+    points.push(ResetPointInfo {
+        build_id: build_id.to_owned(),
+        binary_checksum: binary_checksum.to_owned(),
+        run_id: run.run_id.clone(),
+        first_workflow_task_completed_id: event.event_id,
+        create_time: event.event_time,
+        expire_time: None,
+        resettable: true,
+    });
+    if points.len() > RESET_POINTS_MAX {
+        points.remove(0);
+    }
 }
 
 /// Adds the worker's build to the search attribute, if it is new.

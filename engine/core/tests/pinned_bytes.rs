@@ -186,3 +186,47 @@ fn a_run() {
          696402ad686973746f72795f627974657362ab7472616e736974696f6e7301",
     );
 }
+
+#[test]
+fn a_transition_with_facts_of_updates() {
+    let request = fermata_proto::update::Request {
+        meta: Some(fermata_proto::update::Meta {
+            update_id: "u".to_owned(),
+            ..fermata_proto::update::Meta::default()
+        }),
+        ..fermata_proto::update::Request::default()
+    };
+    let facts = [
+        Fact::UpdateAdmitted {
+            update_id: "u".to_owned(),
+            request: Arc::new(request),
+        },
+        Fact::UpdatesSent,
+        Fact::UpdateGone {
+            update_id: "u".to_owned(),
+        },
+    ];
+    pinned(
+        &transition(facts.map(Change::Fact).to_vec()),
+        "84ac6e616d6573706163655f6964a26e73ab776f726b666c6f775f6964a76f726465722d31a672756e5f
+         6964a372756ea76368616e6765739381a44661637481ae55706461746541646d697474656482a9757064
+         6174655f6964a175a77265717565737481a46d65746181a97570646174655f6964a17581a446616374ab
+         5570646174657353656e7481a44661637481aa557064617465476f6e6581a97570646174655f6964a175",
+    );
+}
+
+#[test]
+fn an_update_of_a_run() {
+    let update = fermata_core::update::Update {
+        stage: fermata_core::update::Stage::Sent,
+        number: 3,
+        request: Some(Arc::default()),
+        accepted_event_id: 8,
+        completed_event_id: 9,
+    };
+    pinned(
+        &update,
+        "85a57374616765a453656e74a66e756d62657203a77265717565737480b161636365707465645f657665
+         6e745f696408b2636f6d706c657465645f6576656e745f696409",
+    );
+}

@@ -12,16 +12,19 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fermata_core::Reply;
+use fermata_core::update::Stage;
 use fermata_proto::command::*;
 use fermata_proto::common::*;
 use fermata_proto::enums::*;
+use fermata_proto::protocol::Message;
 use fermata_proto::rpc::*;
 use fermata_proto::service::*;
 use fermata_proto::taskqueue::{StickyExecutionAttributes, TaskQueue};
 use support::client::*;
+use support::updates::*;
 use support::world::{World, namespace};
 
-const SEEDS: u64 = 60;
+const SEEDS: u64 = 100;
 const STEPS: usize = 300;
 const IDS: [&str; 5] = ["a", "b", "c", "d", "e"];
 
@@ -109,7 +112,7 @@ fn play(seed: u64) -> BTreeMap<&'static str, usize> {
 }
 
 /// Each must succeed now and then.
-const KINDS: [&str; 22] = [
+const KINDS: [&str; 28] = [
     "start",
     "start again",
     "signal",
@@ -132,6 +135,12 @@ const KINDS: [&str; 22] = [
     "task timed out",
     "child closed",
     "next run",
+    "update",
+    "update with start",
+    "accept update",
+    "complete update",
+    "reject update",
+    "update hears its end",
 ];
 
 impl Play {
@@ -174,6 +183,8 @@ impl Play {
             80..82 => self.by_id(),
             82..86 => self.query(),
             86..87 => self.reset_sticky(),
+            87..93 => self.update(),
+            93..94 => self.update_with_start(),
             _ => {
                 let seconds = self.random.one_of(&[0.001, 0.05, 0.3, 1.0, 3.0, 15.0]);
                 self.world.pass(seconds);
@@ -202,6 +213,22 @@ impl Play {
                 count(EventType::ChildWorkflowExecutionCompleted),
             ),
             ("next run", next_runs),
+            (
+                "accept update",
+                count(EventType::WorkflowExecutionUpdateAccepted),
+            ),
+            (
+                "complete update",
+                count(EventType::WorkflowExecutionUpdateCompleted),
+            ),
+            (
+                "update hears its end",
+                self.world
+                    .updates
+                    .iter()
+                    .filter(|caller| matches!(caller.answer, Some(Ok(_))))
+                    .count(),
+            ),
         ];
         self.done.extend(counts);
     }
@@ -281,6 +308,60 @@ impl Play {
         self.note("signal with start", answer);
     }
 
+    fn update(&mut self) {
+        let id = self.random.one_of(&IDS);
+        let request = update_request(id, &self.update_id(), self.stage());
+        let request = Request::UpdateWorkflowExecution(Box::new(request));
+        let default = namespace("default").expect("it exists");
+        let sent = self.world.send_update(default, id, request);
+        self.note("update", sent);
+    }
+
+    /// Few enough that some are asked for again.
+    fn update_id(&mut self) -> String {
+        format!("u{}", self.random.below(12))
+    }
+
+    fn stage(&mut self) -> UpdateWorkflowExecutionLifecycleStage {
+        self.random.one_of(&[
+            UpdateWorkflowExecutionLifecycleStage::Unspecified,
+            UpdateWorkflowExecutionLifecycleStage::Accepted,
+            UpdateWorkflowExecutionLifecycleStage::Completed,
+        ])
+    }
+
+    fn update_with_start(&mut self) {
+        use ExecuteMultiOperationRequestOperationOperation as Operation;
+        let id = self.random.one_of(&IDS);
+        let update = update_request(id, &self.update_id(), self.stage());
+        let start = StartWorkflowExecutionRequest {
+            workflow_id: id.to_owned(),
+            workflow_type: Some(WorkflowType {
+                name: "Flow".to_owned(),
+            }),
+            task_queue: Some(queue(QUEUE)),
+            request_id: self.world.new_id(),
+            workflow_id_conflict_policy: self.random.one_of(WorkflowIdConflictPolicy::ALL),
+            ..StartWorkflowExecutionRequest::default()
+        };
+        let operations = [
+            Operation::StartWorkflow(start),
+            Operation::UpdateWorkflow(update),
+        ];
+        let request = ExecuteMultiOperationRequest {
+            operations: operations
+                .map(|operation| ExecuteMultiOperationRequestOperation {
+                    operation: Some(operation),
+                })
+                .into(),
+            ..ExecuteMultiOperationRequest::default()
+        };
+        let request = Request::ExecuteMultiOperation(Box::new(request));
+        let default = namespace("default").expect("it exists");
+        let sent = self.world.send_update(default, id, request);
+        self.note("update with start", sent);
+    }
+
     fn delete(&mut self) {
         let id = self.random.one_of(&IDS);
         let request = DeleteWorkflowExecutionRequest {
@@ -334,8 +415,19 @@ impl Play {
 
     fn complete(&mut self, task: &PollWorkflowTaskQueueResponse) {
         let (commands, is_bad) = self.commands(task);
+        let messages = self.messages(task);
+        let rejects = messages
+            .iter()
+            .any(|message| message.id.ends_with("/reject"));
         let random = &mut self.random;
         let answer = self.world.respond(task, commands, |request| {
+            request.messages = messages;
+            request.capabilities =
+                random
+                    .chance(50)
+                    .then_some(RespondWorkflowTaskCompletedRequestCapabilities {
+                        discard_speculative_workflow_task_with_events: true,
+                    });
             request.return_new_workflow_task = random.chance(30);
             request.force_create_new_workflow_task = random.chance(10);
             if random.chance(50) {
@@ -363,6 +455,9 @@ impl Play {
             }) => {
                 assert!(!is_bad, "bad commands were taken");
                 self.note("complete task", Ok::<_, ()>(()));
+                if rejects {
+                    self.note("reject update", Ok::<_, ()>(()));
+                }
                 self.activities.extend(response.activity_tasks);
                 if let Some(handout) = workflow_task {
                     let task = self.world.complete(*handout);
@@ -381,6 +476,29 @@ impl Play {
                 }
             }
         }
+    }
+
+    /// A word on most updates that the task brings, and on some accepted before.
+    fn messages(&mut self, task: &PollWorkflowTaskQueueResponse) -> Vec<Message> {
+        let mut messages = Vec::new();
+        for request in &task.messages {
+            match self.random.below(6) {
+                0 => {}
+                1 | 2 => messages.push(reject(request)),
+                3 => messages.push(accept(request)),
+                _ => messages.extend([accept(request), complete(request)]),
+            }
+        }
+        let run = self.world.runs.get(&run_id(task)).cloned();
+        for (update_id, update) in run.iter().flat_map(|run| run.updates.iter()) {
+            if update.stage == Stage::Accepted && self.random.chance(40) {
+                messages.push(complete(&Message {
+                    protocol_instance_id: update_id.clone(),
+                    ..Message::default()
+                }));
+            }
+        }
+        messages
     }
 
     /// A few commands, and whether they are bad.
@@ -669,6 +787,8 @@ impl Play {
             .collect();
         for id in ids {
             // Most have ended by themselves; a parent's close policy ends others on the way.
+            let _ = self.world.terminate(&id);
+            // An update-with-start whose run has closed may have started another one, once.
             let _ = self.world.terminate(&id);
         }
         let open: Vec<_> = self

@@ -94,6 +94,7 @@ fn a_repeated_start_of_a_child_finds_the_chain_that_it_began() {
             namespace: started.parent_workflow_namespace.clone(),
             workflow_id: "parent".to_owned(),
             run_id: parent,
+            former_run_ids: Vec::new(),
             initiated_event_id: started.parent_initiated_event_id,
             child_workflow_only: false,
         },

@@ -14,6 +14,8 @@ mod json;
 #[path = "transcripts/player.rs"]
 mod player;
 mod support;
+#[path = "transcripts/waiting.rs"]
+mod waiting;
 
 use std::path::{Path, PathBuf};
 
@@ -40,6 +42,10 @@ const NOT_OF_THE_CORE: &[(&str, &str)] = &[
         "requests too large to record; see limits.rs",
     ),
     ("system/unknown_method", "gRPC"),
+    (
+        "updates/too_many",
+        "updates that were sent silently; see updates.rs",
+    ),
     ("workflow_tasks/poll_refused", "polls"),
     ("workflow_tasks/poll_with_a_short_deadline", "polls"),
     ("workflow_tasks/poll_without_work", "polls"),
@@ -139,5 +145,8 @@ areas!(
     queries,
     lifecycle,
     children,
-    external
+    external,
+    updates,
+    update_with_start,
+    reset
 );

@@ -78,6 +78,14 @@ pub fn run_id(request: &Request) -> Option<String> {
         R::ResetActivity(r) => execution(&r.execution),
         R::UpdateActivityOptions(r) => execution(&r.execution),
         R::RecordChildWorkflowClosed(r) => r.parent_run_id.clone(),
+        R::CreateSchedule(_)
+        | R::DescribeSchedule(_)
+        | R::UpdateSchedule(_)
+        | R::PatchSchedule(_)
+        | R::DeleteSchedule(_)
+        | R::ListScheduleMatchingTimes(_)
+        | R::StartScheduledWorkflow(_) => String::new(),
+        R::RecordScheduledWorkflowClosed(r) => r.run_id.clone(),
     };
     Some(named).filter(|named| !named.is_empty())
 }
@@ -135,5 +143,13 @@ pub fn operation(request: &Request) -> &'static str {
         R::UpdateActivityOptions(_) => "UpdateActivityOptions",
         R::StartChildWorkflow(_) => "StartChildWorkflow",
         R::RecordChildWorkflowClosed(_) => "RecordChildWorkflowClosed",
+        R::CreateSchedule(_) => "CreateSchedule",
+        R::DescribeSchedule(_) => "DescribeSchedule",
+        R::UpdateSchedule(_) => "UpdateSchedule",
+        R::PatchSchedule(_) => "PatchSchedule",
+        R::DeleteSchedule(_) => "DeleteSchedule",
+        R::ListScheduleMatchingTimes(_) => "ListScheduleMatchingTimes",
+        R::StartScheduledWorkflow(_) => "StartScheduledWorkflow",
+        R::RecordScheduledWorkflowClosed(_) => "RecordScheduledWorkflowClosed",
     }
 }

@@ -93,6 +93,21 @@ impl History {
         });
     }
 
+    /// As [`Self::push`], of several batches with `bytes` in all.
+    pub fn push_all(&mut self, batches: Vec<Vec<Arc<HistoryEvent>>>, bytes: usize) {
+        if batches.len() <= 1 {
+            for events in batches {
+                self.push(events, bytes);
+            }
+            return;
+        }
+        for events in batches {
+            let batch = Batch::measured(Arc::new(events));
+            self.bytes += batch.bytes;
+            self.open.push(batch);
+        }
+    }
+
     /// Estimated bytes in memory: an event, the room of its attributes, and what its MessagePack holds besides.
     pub fn memory_bytes(&self) -> usize {
         let events: usize = self.open.iter().map(|batch| batch.events.len()).sum();
@@ -280,6 +295,29 @@ impl Snapshot {
     /// The id after the last event.
     pub fn until(&self) -> i64 {
         self.until
+    }
+
+    /// All batches from the one with the event `from` on, which must begin one.
+    pub async fn batches(&self, broker: &dyn Broker, from: i64) -> Result<Vec<Events>, ReadError> {
+        let mut all = Vec::new();
+        let begin = Position {
+            event_id: from,
+            chunk: 0,
+        };
+        for chunk in self.first_chunk(broker, begin).await?..self.sealed {
+            all.extend(load_chunk(broker, &self.run, chunk).await?.batches);
+        }
+        all.extend(self.in_memory());
+        all.retain(|events| {
+            let first = events.first().map_or(0, |event| event.event_id);
+            first >= from && first < self.until
+        });
+        Ok(all)
+    }
+
+    /// The batches that need no reading.
+    pub fn in_memory(&self) -> impl Iterator<Item = Events> {
+        self.open.iter().map(|batch| batch.events.clone())
     }
 
     /// Up to `batches_max` batches with the events from `from` on.

@@ -77,6 +77,7 @@ fn accept(shared: &Arc<Shared>, tx: &mpsc::Sender<Queued>, incoming: Incoming) {
     let asker = Asker {
         reply,
         operation: address::operation(&call.request),
+        is_repeat: false,
         shared: shared.clone(),
     };
     if let Request::ClaimWorkflowTask(claim) | Request::ClaimActivityTask(claim) = &call.request

@@ -314,7 +314,7 @@ impl Owner {
         for parked in workflow.parked {
             self.parked -= 1;
             match parked.work {
-                Work::Request { asker, .. } => {
+                Work::Request { asker, .. } | Work::Reset { asker, .. } => {
                     let rejection = Rejection::new(RejectionKind::Unavailable, error.to_string());
                     self.answer(asker, Answering::Ready(Err(rejection)));
                 }

@@ -28,8 +28,10 @@ mod outbox;
 mod owner;
 mod reads;
 mod release;
+mod reset;
 mod state;
 mod takeover;
+mod updates;
 mod waiting;
 mod work;
 

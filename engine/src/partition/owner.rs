@@ -31,6 +31,7 @@ use super::intake::Queued;
 use super::load::LoadDone;
 use super::outbox::Outbox;
 use super::release::{self, Answering, Asker, Dispatch};
+use super::reset::Resets;
 use super::state::State;
 use super::takeover::Taken;
 use super::waiting::Waiting;
@@ -82,8 +83,11 @@ pub struct Owner {
     pub(super) waiting: Waiting,
     pub(super) outbox: Outbox,
     pub(super) loads: JoinSet<LoadDone>,
+    pub(super) resets: Resets,
     pub(super) load_permits: Arc<Semaphore>,
     pub(super) parked: usize,
+    /// Requests that the owner asks anew itself, behind the one that is decided.
+    pub(super) again: Vec<Work>,
     pub(super) checkpoints: Checkpoints,
     pub(super) confirmations: Confirmations,
     /// Counts the times that all tasks were dispatched again.
@@ -199,8 +203,10 @@ impl Owner {
             waiting: Waiting::default(),
             outbox,
             loads: JoinSet::new(),
+            resets: Resets::default(),
             load_permits: Arc::new(Semaphore::new(LOADS_MAX)),
             parked: 0,
+            again: Vec::new(),
             rounds: 0,
             released,
             tasks_lost,
@@ -244,6 +250,7 @@ impl Owner {
         askers.extend(self.confirmations.take_askers());
         askers.extend(self.waiting.take_queries());
         askers.extend(self.state.take_askers());
+        askers.extend(self.resets.take_askers());
         for asker in askers {
             asker.answer(Err(rejection.clone()));
         }
@@ -285,6 +292,10 @@ impl Owner {
                     while !self.group.is_full() && let Some(Ok(done)) = self.loads.try_join_next() {
                         self.on_loaded(done);
                     }
+                }
+                Some(read) = self.resets.next(), if accepts && !self.resets.is_idle() => {
+                    self.begin_round();
+                    self.on_history_read(read);
                 }
                 Some(work) = self.outbox.next(), if accepts && !self.outbox.is_idle() => {
                     self.begin_round();

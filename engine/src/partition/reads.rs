@@ -1,4 +1,4 @@
-//! Requests that leave no trace in the log: describe, history, queries.
+//! Requests that leave no trace in the log: describe, history, queries. Polls of updates are in [`super::updates`].
 //!
 //! They see the speculative state, so their answers too wait until everything decided before them is durable.
 //!
@@ -56,6 +56,9 @@ impl Owner {
                 self.on_query(&request, call.wait_ms, asker, address);
             }
             Request::RespondQueryTaskCompleted(request) => self.on_query_answered(&request, asker),
+            Request::PollWorkflowExecutionUpdate(request) => {
+                self.on_poll_update(&request, call.wait_ms, asker, address);
+            }
             _ => {
                 let rejection = Rejection::new(RejectionKind::Internal, "this is no read");
                 self.answer(asker, Answering::Ready(Err(rejection)));
@@ -168,6 +171,7 @@ impl Owner {
                         self.answer(waiter.asker, answering);
                     }
                 }
+                Expired::Update { run_id, id } => self.on_caller_expired(&run_id, id),
                 Expired::Query { query_id } => {
                     if let Some((asker, run_id)) = self.waiting.take_query(&query_id) {
                         if let Some(loaded) = self.state.runs.get_mut(&run_id) {

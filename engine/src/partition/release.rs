@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use fermata_core::TaskHandout;
-use fermata_proto::event::{History as Events, HistoryEvent};
+use fermata_core::{Status, TaskHandout, Wait};
+use fermata_proto::event::{History as Events, HistoryEvent, HistoryEventAttributes};
 use fermata_proto::ids::Partition;
 use fermata_proto::rpc::*;
 use fermata_proto::service::*;
@@ -28,6 +28,8 @@ const READS_MAX: usize = 64;
 pub struct Asker {
     pub reply: Box<dyn FnOnce(Answer) + Send>,
     pub operation: &'static str,
+    /// Its request is asked for the second time, by the owner itself.
+    pub is_repeat: bool,
     pub shared: Arc<Shared>,
 }
 
@@ -71,6 +73,7 @@ pub enum Answering {
     Ready(Answer),
     Handout(Box<Handout>),
     Page(Box<PageOf>),
+    Outcome(Box<OutcomeOf>),
 }
 
 /// A workflow task on its way to a worker.
@@ -86,6 +89,14 @@ pub enum Within {
     WorkflowStarted(Box<StartWorkflowExecutionResponse>),
     WorkflowTaskCompleted(Box<RespondWorkflowTaskCompletedResponse>),
     ActivityCompleted,
+}
+
+/// The outcome of an update, which history holds.
+pub struct OutcomeOf {
+    pub wait: Wait,
+    /// The event that completes the update, and no more.
+    pub history: Snapshot,
+    pub event_id: i64,
 }
 
 /// One page of history.
@@ -131,6 +142,7 @@ impl Answering {
             Self::Ready(_) => false,
             Self::Handout(handout) => handout.history.needs_store(),
             Self::Page(page) => page.history.needs_store(),
+            Self::Outcome(outcome) => outcome.history.needs_store(),
         }
     }
 
@@ -139,6 +151,7 @@ impl Answering {
             Self::Ready(answer) => answer,
             Self::Handout(handout) => handout.resolve(broker).await,
             Self::Page(page) => page.resolve(broker).await,
+            Self::Outcome(outcome) => outcome.resolve(broker).await,
         }
     }
 }
@@ -195,6 +208,33 @@ async fn with_history(
         events: page.events,
     });
     Ok(response)
+}
+
+impl OutcomeOf {
+    async fn resolve(self, broker: &dyn Broker) -> Answer {
+        let from = Position {
+            event_id: self.event_id,
+            chunk: 0,
+        };
+        let page = match self.history.forward(broker, from, 1).await {
+            Ok(page) => page,
+            Err(error) => return self.wait.refuse(unreadable(&error)),
+        };
+        let event = page
+            .events
+            .into_iter()
+            .find(|event| event.event_id == self.event_id);
+        match event.and_then(|event| event.attributes) {
+            Some(HistoryEventAttributes::WorkflowExecutionUpdateCompleted(completed)) => {
+                let outcome = completed.outcome.clone().unwrap_or_default();
+                self.wait.answer(&Status::Completed(Box::new(outcome)))
+            }
+            _ => {
+                error!(run_id = %self.wait.run_id, event_id = self.event_id, "history does not hold the outcome of an update");
+                self.wait.answer(&Status::CompletedBy(self.event_id))
+            }
+        }
+    }
 }
 
 impl PageOf {
@@ -367,9 +407,15 @@ pub async fn dispatch_one(
 pub fn message_id(task: &TaskReference, round: &str) -> String {
     match &task.query_id {
         Some(query_id) => format!("{}/{query_id}{round}", task.run_id),
-        None => format!(
-            "{}/{}/{}{round}",
-            task.run_id, task.scheduled_event_id, task.attempt
-        ),
+        None => {
+            let stamp = match task.stamp {
+                0 => String::new(),
+                stamp => format!("/{stamp}"),
+            };
+            format!(
+                "{}/{}/{}{stamp}{round}",
+                task.run_id, task.scheduled_event_id, task.attempt
+            )
+        }
     }
 }

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | dirty | the state store does not hold its last acknowledged state |
 //! | in flight | a commit with it is not acknowledged |
-//! | waited for | a long poll or a query hangs on it |
+//! | waited for | a long poll, a query or the caller of an update hangs on it |
 //! | none of these | it goes when the cache is full, least recently used first |
 //!
 //! Invariant: the workflow of a loaded run is known.
@@ -24,7 +24,7 @@ use super::claimants::Claimants;
 use super::deadlines::Deadlines;
 use super::history::History;
 use super::release::Asker;
-use super::waiting::HistoryWaiter;
+use super::waiting::{HistoryWaiter, UpdateCaller};
 use super::work::{Parked, Work};
 use crate::record::Deletion;
 
@@ -44,6 +44,7 @@ pub struct Loaded {
     pub history: History,
     pub queries: Queries,
     pub waiters: Vec<HistoryWaiter>,
+    pub callers: Vec<UpdateCaller>,
     /// The last commit that changed it, acknowledged or not.
     pub changed_at: StreamSequence,
     /// The last commit after which lists show it differently, and the one up to which they do.
@@ -195,16 +196,18 @@ impl State {
         }
     }
 
-    /// Everybody who waits for a run's history or for a workflow's records, workflow by workflow.
+    /// Everybody who waits for a run's history, for its updates or for a workflow's records, workflow by workflow.
     pub fn take_askers(&mut self) -> Vec<Asker> {
         let mut askers: Vec<(WorkflowKey, Asker)> = Vec::new();
         for loaded in self.runs.values_mut() {
             let waiters = std::mem::take(&mut loaded.waiters);
             askers.extend(waiters.into_iter().map(|waiter| (loaded.key, waiter.asker)));
+            let callers = std::mem::take(&mut loaded.callers);
+            askers.extend(callers.into_iter().map(|caller| (loaded.key, caller.asker)));
         }
         for (key, workflow) in &mut self.workflows {
             for parked in std::mem::take(&mut workflow.parked) {
-                if let Work::Request { asker, .. } = parked.work {
+                if let Work::Request { asker, .. } | Work::Reset { asker, .. } = parked.work {
                     askers.push((*key, asker));
                 }
             }
@@ -309,6 +312,7 @@ impl Loaded {
             history,
             queries: Queries::default(),
             waiters: Vec::new(),
+            callers: Vec::new(),
             changed_at: StreamSequence(0),
             visible_at: StreamSequence(0),
             published_at: StreamSequence(0),
@@ -325,6 +329,6 @@ impl Loaded {
     }
 
     fn is_free(&self) -> bool {
-        self.waiters.is_empty() && self.queries.is_empty()
+        self.waiters.is_empty() && self.callers.is_empty() && self.queries.is_empty()
     }
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fermata_core::{Change, Run, Transition};
+use fermata_core::{Run, Transition};
 use fermata_proto::codec::{self, CodecError};
 use fermata_proto::event::HistoryEvent;
 use fermata_proto::ids::{Partition, StreamSequence};
@@ -211,7 +211,8 @@ struct Replayed {
     run: Run,
     /// Of the state store; nothing for a run that begins in the log.
     record: Option<(RunRecordHead, usize)>,
-    batches: Vec<(Vec<Arc<HistoryEvent>>, usize)>,
+    /// Of each transition, with the bytes of its events.
+    batches: Vec<(Vec<Vec<Arc<HistoryEvent>>>, usize)>,
     changed_at: StreamSequence,
     current_at: StreamSequence,
 }
@@ -571,16 +572,8 @@ impl Replayed {
         let run = &mut self.run;
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run.apply(transition)))
             .map_err(|panic| super::work::panic_words(&*panic))?;
-        let events: Vec<_> = transition
-            .changes
-            .iter()
-            .filter_map(|change| match change {
-                Change::Event(event) => Some(event.clone()),
-                Change::Fact(_) => None,
-            })
-            .collect();
         let bytes = usize::try_from(self.run.history_bytes - bytes).unwrap_or(0);
-        self.batches.push((events, bytes));
+        self.batches.push((transition.batches(), bytes));
         self.changed_at = sequence;
         if transition.creates || was_open != self.run.is_open() {
             self.current_at = sequence;
@@ -620,8 +613,8 @@ impl Replayed {
                 }
             }
         };
-        for (events, bytes) in self.batches {
-            history.push(events, bytes);
+        for (batches, bytes) in self.batches {
+            history.push_all(batches, bytes);
         }
         let is_stored = bytes > 0;
         let mut loaded = Loaded::stored(key, Arc::new(self.run), history, bytes);

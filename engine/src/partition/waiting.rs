@@ -1,8 +1,10 @@
-//! Callers that wait: long polls of history, and askers of queries. Both end before their caller's patience does.
+//! Callers that wait: long polls of history, callers of updates, and askers of queries. All end before their caller's patience
+//! does.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use fermata_core::Wait;
 use fermata_core::query::QueryAnswer;
 use fermata_proto::rpc::{Answer, Rejection, RejectionKind, Response};
 use tokio::time::Instant;
@@ -13,7 +15,8 @@ use super::state::RunId;
 
 /// Callers that may wait in one partition; further long polls are answered at once, as if their time were over.
 pub const WAITING_MAX: usize = 20_000;
-/// A long poll of history is answered after this, whatever its caller says (Temporal: `history.longPollExpirationInterval`).
+/// A long poll of history, or of an update, is answered after this, whatever its caller says (Temporal:
+/// `history.longPollExpirationInterval`).
 const LONG_POLL_MAX: Duration = Duration::from_secs(20);
 /// The answer needs this long to reach the caller.
 const ANSWER_MARGIN: Duration = Duration::from_millis(250);
@@ -25,6 +28,17 @@ pub struct HistoryWaiter {
     pub close_only: bool,
     pub from: Position,
     pub batches_max: usize,
+}
+
+/// The caller of an update.
+pub struct UpdateCaller {
+    pub id: WaitId,
+    pub asker: Asker,
+    pub wait: Wait,
+    /// When its caller gives up.
+    pub until: Instant,
+    /// Its own time is not over when its wait is: then it is told how far the update is.
+    pub is_patient: bool,
 }
 
 struct QueryAsker {
@@ -40,9 +54,10 @@ pub type WaitId = (Instant, u64);
 pub enum Expired {
     History { run_id: RunId, id: WaitId },
     Query { query_id: String },
+    Update { run_id: RunId, id: WaitId },
 }
 
-/// When each of them stops waiting. The waiters of history themselves hang on their runs.
+/// When each of them stops waiting. The waiters of history and the callers of updates themselves hang on their runs.
 #[derive(Default)]
 pub struct Waiting {
     expiries: BTreeMap<WaitId, Expired>,
@@ -68,6 +83,21 @@ impl Waiting {
         id
     }
 
+    /// The caller of an update begins to wait.
+    pub fn update(&mut self, wait: Wait, asker: Asker, wait_ms: u32) -> UpdateCaller {
+        let patience = patience(wait_ms);
+        let id = self.id(patience.min(LONG_POLL_MAX));
+        let run_id: RunId = wait.run_id.as_str().into();
+        self.expiries.insert(id, Expired::Update { run_id, id });
+        UpdateCaller {
+            id,
+            asker,
+            wait,
+            until: Instant::now() + patience,
+            is_patient: patience >= LONG_POLL_MAX,
+        }
+    }
+
     pub fn query(&mut self, query_id: String, run_id: RunId, asker: Asker, wait_ms: u32) {
         let id = self.id(patience(wait_ms));
         let expired = Expired::Query {
@@ -83,7 +113,7 @@ impl Waiting {
         (Instant::now() + patience, self.next_id)
     }
 
-    /// A long poll has its answer.
+    /// A long poll or the caller of an update has its answer.
     pub fn done(&mut self, id: WaitId) {
         self.expiries.remove(&id);
     }

@@ -3,6 +3,7 @@
 //! | work | addressed by |
 //! |---|---|
 //! | a request | its namespace and workflow id, and the run it names |
+//! | a reset, with the history it has to see ([`super::reset`]) | as a request |
 //! | a deadline that is due | the run |
 //! | the answer to an outbox entry | the run that sent it |
 //! | a sticky task that nobody heard | the run of the task |
@@ -14,6 +15,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use fermata_core::reset::Past;
 use fermata_core::{Context, Decision, Effect, Input, Reply, Run, TaskHandout, View, decide};
 use fermata_proto::enums::TaskQueueKind;
 use fermata_proto::error_details::NamespaceNotFoundFailure;
@@ -39,6 +41,12 @@ pub enum Work {
     Request {
         call: Box<Call>,
         asker: Asker,
+    },
+    /// A reset, with as much of the history it has to see as was read so far.
+    Reset {
+        call: Box<Call>,
+        asker: Asker,
+        past: Vec<Past>,
     },
     Deadline {
         key: WorkflowKey,
@@ -82,7 +90,7 @@ enum Residency {
 impl Work {
     fn address(&self) -> Address {
         match self {
-            Self::Request { call, .. } => Address {
+            Self::Request { call, .. } | Self::Reset { call, .. } => Address {
                 key: WorkflowKey::of(&call.namespace_id, &call.workflow_id),
                 run_id: address::run_id(&call.request).map(Into::into),
             },
@@ -103,10 +111,12 @@ impl Work {
 }
 
 /// Who a decision is about, and who asked.
-struct Asked {
-    address: Address,
-    namespace: Arc<NamespaceRecord>,
-    asker: Option<Asker>,
+pub(super) struct Asked {
+    pub address: Address,
+    pub namespace: Arc<NamespaceRecord>,
+    pub asker: Option<Asker>,
+    /// How long whoever asked still waits.
+    pub wait_ms: u32,
 }
 
 impl Owner {
@@ -147,7 +157,7 @@ impl Owner {
 
     fn park(&mut self, parked: Parked) {
         if self.parked >= self.shared.options.requests_queued_max
-            && let Work::Request { asker, .. } = parked.work
+            && let Work::Request { asker, .. } | Work::Reset { asker, .. } = parked.work
         {
             asker.answer(Err(super::intake::overloaded()));
             return;
@@ -183,6 +193,7 @@ impl Owner {
         self.group.decisions += 1;
         match work {
             Work::Request { call, asker } => self.on_request(*call, asker, address),
+            Work::Reset { call, asker, past } => self.on_reset(call, asker, past, address),
             Work::Deadline { run_id, .. } => self.on_deadline(run_id, address),
             Work::Delivered {
                 outbox_id, answer, ..
@@ -198,6 +209,9 @@ impl Owner {
                 };
                 self.on_internal(input, address);
             }
+        }
+        for work in std::mem::take(&mut self.again) {
+            self.on_work(work);
         }
         let is_unused = self
             .state
@@ -227,15 +241,20 @@ impl Owner {
             | Request::GetWorkflowExecutionHistory(_)
             | Request::GetWorkflowExecutionHistoryReverse(_)
             | Request::QueryWorkflow(_)
+            | Request::PollWorkflowExecutionUpdate(_)
             | Request::RespondQueryTaskCompleted(_) => self.on_read(call, asker, &address),
             Request::ClaimWorkflowTask(claim) if claim.task.query_id.is_some() => {
                 self.on_claim_query(&claim, asker, &address);
+            }
+            Request::ResetWorkflowExecution(_) => {
+                self.on_reset(Box::new(call), asker, Vec::new(), address);
             }
             request => {
                 let asked = Asked {
                     address,
                     namespace,
                     asker: Some(asker),
+                    wait_ms: call.wait_ms,
                 };
                 self.on_input(asked, &Input::Request(request));
             }
@@ -293,6 +312,7 @@ impl Owner {
             address,
             namespace,
             asker: None,
+            wait_ms: 0,
         };
         self.on_input(asked, &input);
     }
@@ -307,6 +327,7 @@ impl Owner {
             !open.is_started()
                 && open.scheduled_event_id == task.scheduled_event_id
                 && open.attempt == task.attempt
+                && open.stamp == task.stamp
         });
         if !is_open && !is_query {
             return;
@@ -322,7 +343,7 @@ impl Owner {
     }
 
     /// The one place where the rules are asked.
-    fn on_input(&mut self, asked: Asked, input: &Input) {
+    pub(super) fn on_input(&mut self, asked: Asked, input: &Input) {
         let (current, run) = self.view(&asked.address);
         let view = View {
             current: current.as_deref(),
@@ -429,26 +450,28 @@ impl Owner {
         let mut settled = Vec::new();
         for (transition, run) in decision.transitions.into_iter().zip(decision.runs) {
             let creates = transition.creates;
-            let events = transition
-                .changes
-                .into_iter()
-                .filter_map(|change| match change {
-                    fermata_core::Change::Event(event) => Some(event),
-                    fermata_core::Change::Fact(_) => None,
-                })
-                .collect();
-            settled.push(self.keep(key, creates, events, Arc::new(run)));
+            let batches = transition.batches();
+            settled.push(self.keep(key, creates, batches, Arc::new(run)));
         }
         for effect in decision.effects {
             self.on_effect(key, effect);
         }
         self.on_queries(&settled, input, decision.reply.is_ok());
-        let answering = self.answering(decision.reply, input);
+        match decision.reply {
+            Ok(Reply::Update(awaited)) => {
+                if let Some(asker) = asked.asker {
+                    self.on_awaited(*awaited, asked.wait_ms, asker);
+                }
+            }
+            reply => {
+                let answering = self.answering(reply, input);
+                if let Some(asker) = asked.asker {
+                    self.answer(asker, answering);
+                }
+            }
+        }
         for (run_id, _) in &settled {
             self.settle_queries(run_id);
-        }
-        if let Some(asker) = asked.asker {
-            self.answer(asker, answering);
         }
     }
 
@@ -457,7 +480,7 @@ impl Owner {
         &mut self,
         key: WorkflowKey,
         creates: bool,
-        events: Vec<Arc<fermata_proto::event::HistoryEvent>>,
+        batches: Vec<Vec<Arc<fermata_proto::event::HistoryEvent>>>,
         run: Arc<Run>,
     ) -> (RunId, Option<Arc<Run>>) {
         let sequence = self.appended.next();
@@ -477,7 +500,7 @@ impl Owner {
         if creates || before.as_ref().is_some_and(|before| before.is_open()) != run.is_open() {
             loaded.current_at = sequence;
         }
-        loaded.history.push(events, bytes);
+        loaded.history.push_all(batches, bytes);
         loaded.run = run.clone();
         loaded.changed_at = sequence;
         self.state.claimants.note(&run_id, &run.claimants());
@@ -532,6 +555,11 @@ impl Owner {
                 }
             }
             Effect::Delete { run_id } => self.on_delete(key, &run_id),
+            Effect::UpdateMoved {
+                run_id,
+                update_id,
+                status,
+            } => self.on_update_moved(&run_id, &update_id, &status),
         }
     }
 
@@ -555,6 +583,12 @@ impl Owner {
             let gone = super::reads::not_found(&deletion.workflow_id, &run_id);
             self.answer(waiter.asker, Answering::Ready(Err(gone)));
         }
+        for caller in loaded.callers {
+            self.waiting.done(caller.id);
+            let gone = super::reads::not_found(&deletion.workflow_id, &run_id);
+            let answer = caller.wait.refuse(gone);
+            self.answer(caller.asker, Answering::Ready(answer));
+        }
         let sequence = self.appended.next();
         self.group.deletions.push(deletion.clone());
         self.state.deleted.insert(run_id, (sequence, deletion));
@@ -568,6 +602,10 @@ impl Owner {
         };
         let (task, within) = match reply {
             Reply::None => return Answering::Ready(Ok(Response::Done)),
+            // Its caller may have to wait: taken before.
+            Reply::Update(awaited) => {
+                return Answering::Ready(awaited.wait.answer(&awaited.status));
+            }
             Reply::Response(response) => {
                 self.observe_activity(&response, input);
                 return Answering::Ready(Ok(response));
@@ -742,11 +780,14 @@ pub fn dispatch(effect: Effect, round: &str) -> Option<Dispatch> {
                 message_id,
             })
         }
-        Effect::Deliver { .. } | Effect::PublishVisibility { .. } | Effect::Delete { .. } => None,
+        Effect::Deliver { .. }
+        | Effect::PublishVisibility { .. }
+        | Effect::Delete { .. }
+        | Effect::UpdateMoved { .. } => None,
     }
 }
 
-fn no_namespace(id: &NamespaceId) -> Rejection {
+pub(super) fn no_namespace(id: &NamespaceId) -> Rejection {
     Rejection::new(
         RejectionKind::NotFound,
         format!("Namespace {id} is not found."),

@@ -24,6 +24,7 @@ fn task(workflow_id: &str) -> TaskReference {
         run_id: format!("run of {workflow_id}"),
         scheduled_event_id: 2,
         attempt: 1,
+        stamp: 0,
         query_id: None,
     }
 }

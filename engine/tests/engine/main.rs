@@ -4,5 +4,7 @@ mod faults;
 mod mutations;
 mod paths;
 mod reading;
+mod resets;
+mod updating;
 mod verifying;
 mod world;

@@ -149,8 +149,10 @@ impl World {
                 }
                 Effect::DispatchActivityTask { task, .. } => self.activity_tasks.push_back(task),
                 Effect::Deliver { run_id, outbox_id } => self.outbox.push_back((run_id, outbox_id)),
-                // Nobody lists, and tests look at runs that are over.
-                Effect::PublishVisibility { .. } | Effect::Delete { .. } => {}
+                // Nobody lists or sends updates, and tests look at runs that are over.
+                Effect::PublishVisibility { .. }
+                | Effect::Delete { .. }
+                | Effect::UpdateMoved { .. } => {}
             }
         }
         decision.reply

@@ -23,7 +23,12 @@ pub(crate) fn on_claim(
         .activities
         .get(&claim.task.scheduled_event_id)
         .filter(|activity| {
-            activity.progress.attempt == claim.task.attempt && !activity.progress.closing
+            let progress = &activity.progress;
+            // One that is paused, or was put on its queue anew, is not to be had by an old reference.
+            let is_current = progress.stamp == claim.task.stamp && !progress.waiting;
+            progress.attempt == claim.task.attempt
+                && !progress.closing
+                && (is_current || progress.started_time.is_some())
         })
         .ok_or_else(gone)?;
     let respond = |run: &Run, activity: &Activity| {

@@ -7,11 +7,12 @@
 //! | in backoff | not found | not found | schedule-to-close; when over, scheduled again |
 //! | closing (its event is buffered) | not found | not found | none |
 //!
-//! ActivityTaskStarted is written only when the activity closes.
+//! A paused activity stays in backoff ([`operate`]). ActivityTaskStarted is written only when the activity closes.
 
 mod by_id;
 mod claim;
 mod lost;
+mod operate;
 mod respond;
 mod schedule;
 mod time_out;
@@ -21,6 +22,7 @@ pub(crate) use by_id::{
 };
 pub(crate) use claim::on_claim;
 pub(crate) use lost::{held_by, on_detach, on_worker_lost};
+pub(crate) use operate::{apply_options, on_pause, on_reset, on_unpause, on_update_options};
 pub(crate) use respond::{on_canceled, on_completed, on_failed, on_heartbeat};
 pub(crate) use schedule::{cancel_unstarted, on_request_cancel, on_schedule};
 pub(crate) use time_out::{deadline, on_deadline};
@@ -47,6 +49,7 @@ pub(crate) fn reference(run: &Run, activity: &Activity) -> TaskReference {
         run_id: run.run_id.clone(),
         scheduled_event_id: activity.scheduled_event_id,
         attempt: activity.progress.attempt,
+        stamp: activity.progress.stamp,
         query_id: None,
     }
 }
@@ -179,7 +182,13 @@ fn retry_later(
             let delay = delay.saturating_sub(head_start);
             let failure = Box::new(failure.clone());
             progress(tx, activity.scheduled_event_id, |progress| {
-                progress.attempt += 1;
+                // Whoever asked for a reset while it ran gets a first attempt.
+                progress.attempt = if progress.reset_requested {
+                    1
+                } else {
+                    progress.attempt + 1
+                };
+                progress.reset_requested = false;
                 progress.attempt_scheduled_time = now + delay;
                 progress.waiting = true;
                 progress.started_time = None;
@@ -188,6 +197,19 @@ fn retry_later(
             });
             Ok(())
         }
+    }
+}
+
+/// Every activity that a reset found pending is a first attempt that begins now.
+pub(crate) fn resume_after_reset(tx: &mut Transaction<'_>) {
+    let now = tx.ctx.now;
+    let pending: Vec<i64> = tx.run().activities.keys().copied().collect();
+    for scheduled_event_id in pending {
+        progress(tx, scheduled_event_id, |progress| {
+            progress.attempt_scheduled_time = now;
+            progress.first_attempt_scheduled_time = now;
+        });
+        dispatch(tx, scheduled_event_id);
     }
 }
 
@@ -204,6 +226,7 @@ pub(crate) fn apply_scheduled(
             scheduled_event_id: event.event_id,
             scheduled_time: time,
             scheduled: attributes.clone(),
+            original: None,
             progress: ActivityProgress {
                 attempt: 1,
                 attempt_scheduled_time: time,

@@ -217,7 +217,7 @@ pub(crate) fn on_heartbeat(
     let response = RecordActivityTaskHeartbeatResponse {
         cancel_requested: activity.progress.cancel_requested_event_id != 0,
         activity_paused: activity.progress.paused,
-        ..RecordActivityTaskHeartbeatResponse::default()
+        activity_reset: activity.progress.reset_requested,
     };
     Ok(Decision::one(
         tx,

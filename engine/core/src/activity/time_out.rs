@@ -18,7 +18,7 @@ pub(super) fn given(timeout: Option<Duration>) -> Option<Duration> {
 
 pub(super) fn schedule_to_close_deadline(activity: &Activity) -> Option<Timestamp> {
     given(activity.scheduled.schedule_to_close_timeout)
-        .map(|timeout| activity.scheduled_time + timeout)
+        .map(|timeout| activity.progress.first_attempt_scheduled_time + timeout)
 }
 
 /// What is due next for one activity, and when.
@@ -39,6 +39,7 @@ pub(super) fn due(activity: &Activity) -> Option<(Timestamp, Due)> {
             });
             earlier(run, beat)
         }
+        None if progress.paused => None,
         None if progress.waiting => Some((progress.attempt_scheduled_time, Due::Attempt)),
         None => given(scheduled.schedule_to_start_timeout).map(|timeout| {
             (

@@ -3,19 +3,109 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use fermata_core::{Decision, Run};
+use fermata_core::update::Stage;
+use fermata_core::{Decision, Run, Wait};
 use fermata_proto::codec;
 use fermata_proto::enums::EventType;
 use fermata_proto::event::{HistoryEvent, HistoryEventAttributes};
 
 /// All that concerns one run and its history.
 pub fn check_run(run: &Run, history: &[Arc<HistoryEvent>]) {
+    if run.schedule.is_some() {
+        invariant_a_schedule_has_no_history(run, history);
+        return;
+    }
     invariant_event_ids_are_dense(run, history);
     invariant_nothing_follows_the_closing_event(run, history);
     invariant_at_most_one_started_workflow_task(run, history);
     invariant_back_references_point_backwards(history);
     invariant_a_run_can_move(run);
     invariant_news_are_told(run, history);
+    invariant_updates_are_where_they_may_be(run, history);
+}
+
+/// A caller waits only for an update that may still get where it waits for.
+pub fn invariant_callers_of_updates_are_told<'a>(
+    runs: &BTreeMap<String, Run>,
+    waiting: impl Iterator<Item = &'a Wait>,
+) {
+    for wait in waiting {
+        let Some(run) = runs.get(&wait.run_id) else {
+            continue;
+        };
+        let status = run.update_status(&wait.update_id);
+        assert!(
+            status.as_ref().is_some_and(|status| !wait.is_over(status)),
+            "a caller waits for update {} of {}, which is {status:?}",
+            wait.update_id,
+            wait.run_id
+        );
+    }
+}
+
+/// A closed run brings no updates to workers any more, and one that is not accepted has its request or an event with it.
+fn invariant_updates_are_where_they_may_be(run: &Run, history: &[Arc<HistoryEvent>]) {
+    use HistoryEventAttributes as A;
+    for (update_id, update) in run.updates.iter() {
+        let is_accepted = update.stage >= Stage::Accepted;
+        assert!(
+            run.is_open() || is_accepted,
+            "update {update_id} waits for a worker of the closed run {}",
+            run.run_id
+        );
+        // One that a reset applies again has its request in the event.
+        let is_in_history = || {
+            history.iter().any(|event| {
+                matches!(&event.attributes, Some(A::WorkflowExecutionUpdateAdmitted(a))
+                    if a.request.as_ref().and_then(|request| request.meta.as_ref()).is_some_and(|meta| meta.update_id == *update_id))
+            })
+        };
+        assert!(
+            if is_accepted {
+                update.request.is_none()
+            } else {
+                update.request.is_some() || is_in_history()
+            },
+            "request of {update_id}"
+        );
+        let event = |event_id: i64| {
+            let at = usize::try_from(event_id - 1).ok()?;
+            history.get(at)?.attributes.as_ref()
+        };
+        let accepted = event(update.accepted_event_id);
+        assert_eq!(
+            matches!(accepted, Some(A::WorkflowExecutionUpdateAccepted(a)) if a.protocol_instance_id == *update_id),
+            is_accepted,
+            "accepted event of {update_id}"
+        );
+        let completed = event(update.completed_event_id);
+        assert_eq!(
+            matches!(completed, Some(A::WorkflowExecutionUpdateCompleted(a)) if a.accepted_event_id == update.accepted_event_id),
+            update.stage == Stage::Completed,
+            "completed event of {update_id}"
+        );
+    }
+    let is_waited_for = run.is_open()
+        && run
+            .updates
+            .values()
+            .any(|update| update.stage < Stage::Accepted);
+    assert!(
+        !is_waited_for || run.workflow_task.is_some(),
+        "no workflow task brings the updates of {}",
+        run.run_id
+    );
+}
+
+/// A schedule is a run without events, and so nothing of a workflow's is open in it.
+pub fn invariant_a_schedule_has_no_history(run: &Run, history: &[Arc<HistoryEvent>]) {
+    assert!(
+        history.is_empty(),
+        "the schedule {} has events",
+        run.workflow_id
+    );
+    assert_eq!(run.next_event_id, 1, "next event id of {}", run.workflow_id);
+    assert!(run.workflow_task.is_none() && run.activities.is_empty() && run.timers.is_empty());
 }
 
 /// Event ids are contiguous from 1, and mutable state knows the next.
@@ -157,7 +247,7 @@ pub fn invariant_at_most_one_started_workflow_task(run: &Run, history: &[Arc<His
     match &run.workflow_task {
         // Kept to be described.
         Some(_) if !run.is_open() => {}
-        Some(task) if task.attempt == 1 => {
+        Some(task) if !task.is_unwritten() => {
             assert_eq!(
                 (task.scheduled_event_id, task.started_event_id),
                 (scheduled, started)

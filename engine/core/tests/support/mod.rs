@@ -5,4 +5,5 @@
 
 pub mod client;
 pub mod invariants;
+pub mod updates;
 pub mod world;

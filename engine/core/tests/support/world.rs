@@ -9,10 +9,13 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use fermata_core::query::{Asked, QueryAnswer};
-use fermata_core::{Context, Decision, Effect, Input, Limits, Namespaces, Queries, Reply, Run};
-use fermata_core::{TaskHandout, View, decide, workflow_task};
+use fermata_core::reset::{self, Past};
+use fermata_core::{
+    Awaited, Context, Decision, Effect, Input, Limits, Namespaces, Queries, Reply, Run, Status,
+    TaskHandout, View, Wait, decide, update, workflow_task,
+};
 use fermata_proto::codec;
-use fermata_proto::event::{History, HistoryEvent};
+use fermata_proto::event::{History, HistoryEvent, HistoryEventAttributes};
 use fermata_proto::ids::NamespaceId;
 use fermata_proto::namespace::NamespaceRecord;
 use fermata_proto::rpc::*;
@@ -43,6 +46,17 @@ pub struct World {
     pub published: u64,
     /// Of the worker that claims; empty for one that does not announce itself.
     pub worker_id: String,
+    /// Callers of updates, with what they have heard.
+    pub updates: Vec<Caller>,
+    /// Callers whose requests are asked once more.
+    again: Vec<(usize, (NamespaceId, String), Request)>,
+}
+
+/// A caller of an update.
+#[derive(Clone)]
+pub struct Caller {
+    pub wait: Wait,
+    pub answer: Option<Answer>,
 }
 
 /// Namespaces that exist in every world.
@@ -97,6 +111,8 @@ impl World {
             query_answers: BTreeMap::new(),
             published: 0,
             worker_id: String::new(),
+            updates: Vec::new(),
+            again: Vec::new(),
         }
     }
 
@@ -141,6 +157,7 @@ impl World {
     ) -> Result<Reply, Rejection> {
         let reply = self.request_only(namespace, workflow_id, request);
         self.deliver_all();
+        self.ask_again();
         reply
     }
 
@@ -151,7 +168,43 @@ impl World {
         request: Request,
     ) -> Result<Reply, Rejection> {
         let run_id = addressed_run(&request);
-        self.decide(namespace, workflow_id, &run_id, &Input::Request(request))
+        let input = match request {
+            Request::ResetWorkflowExecution(request) => {
+                let past = self.past(namespace, workflow_id, &request);
+                Input::Reset { request, past }
+            }
+            request => Input::Request(request),
+        };
+        self.decide(namespace, workflow_id, &run_id, &input)
+    }
+
+    /// The history that a reset has to see.
+    fn past(
+        &self,
+        namespace: &NamespaceRecord,
+        workflow_id: &str,
+        request: &ResetWorkflowExecutionRequest,
+    ) -> Vec<Past> {
+        let execution = request.workflow_execution.clone().unwrap_or_default();
+        let view = self.view(&namespace.id, workflow_id, &execution.run_id);
+        let mut next = reset::base(&view, request)
+            .ok()
+            .map(|base| base.run_id.clone());
+        let mut past: Vec<Past> = Vec::new();
+        while let Some(run_id) = next {
+            let mut events = self.histories[&run_id].iter().cloned();
+            let batches = self.batches[&run_id]
+                .iter()
+                .map(|length| Arc::new(events.by_ref().take(*length).collect::<Vec<_>>()))
+                .collect();
+            next = self.histories[&run_id]
+                .last()
+                .and_then(|last| reset::continued_as(last))
+                .filter(|_| reset::looks_ahead(request))
+                .map(str::to_owned);
+            past.push(Past { run_id, batches });
+        }
+        past
     }
 
     fn decide(
@@ -191,17 +244,12 @@ impl World {
         invariants::invariant_replay_equals_live(&self.runs, &decision);
         for (transition, run) in decision.transitions.iter().zip(&decision.runs) {
             let history = self.histories.entry(run.run_id.clone()).or_default();
-            let before = history.len();
-            history.extend(transition.changes.iter().filter_map(|change| match change {
-                fermata_core::Change::Event(event) => Some(event.clone()),
-                fermata_core::Change::Fact(_) => None,
-            }));
-            if history.len() > before {
-                let added = history.len() - before;
+            for batch in transition.batches() {
                 self.batches
                     .entry(run.run_id.clone())
                     .or_default()
-                    .push(added);
+                    .push(batch.len());
+                history.extend(batch);
             }
             invariants::check_run(run, history);
             if transition.creates {
@@ -229,6 +277,12 @@ impl World {
         for effect in decision.effects {
             self.perform(effect);
         }
+        let is_asked_again = |at: usize| self.again.iter().any(|(again, ..)| *again == at);
+        let waiting = self.updates.iter().enumerate();
+        let waiting =
+            waiting.filter(|(at, caller)| caller.answer.is_none() && !is_asked_again(*at));
+        let waiting = waiting.map(|(_, caller)| &caller.wait);
+        invariants::invariant_callers_of_updates_are_told(&self.runs, waiting);
         decision.reply
     }
 
@@ -255,6 +309,11 @@ impl World {
             Effect::Deliver { run_id, outbox_id } => self.outbox.push_back((run_id, outbox_id)),
             Effect::PublishVisibility { .. } => self.published += 1,
             Effect::Delete { run_id } => self.delete(&run_id),
+            Effect::UpdateMoved {
+                run_id,
+                update_id,
+                status,
+            } => self.tell(&run_id, &update_id, &status),
         }
     }
 
@@ -331,6 +390,7 @@ impl World {
             self.decide(namespace, &workflow_id, &run_id, &Input::Deadline)
                 .expect("a deadline is never refused");
             self.deliver_all();
+            self.ask_again();
             assert!(
                 self.runs.get(&run_id).and_then(Run::next_deadline) != Some(due),
                 "a deadline of {run_id} is due for ever: {:?}",
@@ -475,6 +535,107 @@ impl World {
         events
     }
 
+    // -- updates -----------------------------------------------------------------------------------------------------
+
+    /// Sends an update, or one with a start; gives the place of its caller in `updates`.
+    pub fn send_update(
+        &mut self,
+        namespace: &NamespaceRecord,
+        workflow_id: &str,
+        request: Request,
+    ) -> Result<usize, Rejection> {
+        match self.request(namespace, workflow_id, request)? {
+            Reply::Update(awaited) => Ok(self.park(*awaited)),
+            other => panic!("an update was answered by {other:?}"),
+        }
+    }
+
+    pub fn poll_update(
+        &mut self,
+        namespace: &NamespaceRecord,
+        request: &PollWorkflowExecutionUpdateRequest,
+    ) -> Result<usize, Rejection> {
+        let reference = request.update_ref.clone().unwrap_or_default();
+        let execution = reference.workflow_execution.unwrap_or_default();
+        let view = self.view(&namespace.id, &execution.workflow_id, &execution.run_id);
+        let awaited = update::poll(&view, request)?;
+        Ok(self.park(awaited))
+    }
+
+    fn park(&mut self, awaited: Awaited) -> usize {
+        let Awaited { wait, status } = awaited;
+        let status = self.resolved(&wait.run_id, &status);
+        let answer = wait.is_over(&status).then(|| wait.answer(&status));
+        self.updates.push(Caller { wait, answer });
+        self.updates.len() - 1
+    }
+
+    /// An outcome that history holds.
+    fn resolved(&self, run_id: &str, status: &Status) -> Status {
+        let Status::CompletedBy(event_id) = status else {
+            return status.clone();
+        };
+        let event = &self.histories[run_id][usize::try_from(event_id - 1).expect("an event id")];
+        match &event.attributes {
+            Some(HistoryEventAttributes::WorkflowExecutionUpdateCompleted(completed)) => {
+                Status::Completed(Box::new(completed.outcome.clone().expect("an outcome")))
+            }
+            other => panic!("event {event_id} completes no update: {other:?}"),
+        }
+    }
+
+    fn tell(&mut self, run_id: &str, update_id: &str, status: &Status) {
+        let run = &self.runs[run_id];
+        let workflow = (run.namespace_id.clone(), run.workflow_id.0.clone());
+        for (at, caller) in self.updates.iter_mut().enumerate() {
+            let wait = &caller.wait;
+            let is_meant = wait.run_id == run_id && wait.update_id == update_id;
+            if caller.answer.is_none() && is_meant && wait.is_over(status) {
+                match wait.again(status) {
+                    Some(request) => self.again.push((at, workflow.clone(), request)),
+                    None => caller.answer = Some(wait.answer(status)),
+                }
+            }
+        }
+    }
+
+    fn ask_again(&mut self) {
+        while let Some((at, (namespace_id, workflow_id), request)) = self.again.first().cloned() {
+            let namespace = NAMESPACES
+                .by_id(&namespace_id)
+                .expect("the namespace exists");
+            let asked = self.request_only(namespace, &workflow_id, request);
+            let caller = match asked {
+                Ok(Reply::Update(awaited)) => {
+                    let Awaited { wait, status } = *awaited;
+                    let status = self.resolved(&wait.run_id, &status);
+                    let wait = wait.repeated();
+                    let answer = wait.is_over(&status).then(|| wait.answer(&status));
+                    Caller { wait, answer }
+                }
+                Ok(other) => panic!("an update was answered by {other:?}"),
+                Err(rejection) => Caller {
+                    answer: Some(Err(rejection)),
+                    ..self.updates[at].clone()
+                },
+            };
+            self.again.remove(0);
+            self.updates[at] = caller;
+        }
+    }
+
+    /// What the caller has heard; a refusal if its time is over before.
+    pub fn update_answer(&self, caller: usize) -> Answer {
+        let caller = &self.updates[caller];
+        let late = || {
+            let text = "Deadline Exceeded";
+            caller
+                .wait
+                .refuse(Rejection::new(RejectionKind::DeadlineExceeded, text))
+        };
+        caller.answer.clone().unwrap_or_else(late)
+    }
+
     // -- queries -----------------------------------------------------------------------------------------------------
 
     /// Asks; an answer that is not there at once comes into `query_answers` under the id that is returned.
@@ -563,6 +724,8 @@ fn addressed_run(request: &Request) -> String {
             of_execution(&terminate.request.workflow_execution)
         }
         Request::DeleteWorkflowExecution(delete) => of_execution(&delete.workflow_execution),
+        Request::UpdateWorkflowExecution(update) => of_execution(&update.workflow_execution),
+        Request::ResetWorkflowExecution(reset) => of_execution(&reset.workflow_execution),
         Request::ResetStickyTaskQueue(reset) => of_execution(&reset.execution),
         Request::ClaimWorkflowTask(claim) | Request::ClaimActivityTask(claim) => {
             claim.task.run_id.clone()
@@ -578,6 +741,7 @@ fn addressed_run(request: &Request) -> String {
         Request::RespondActivityTaskCanceledById(r) => r.run_id.clone(),
         Request::RecordActivityTaskHeartbeatById(r) => r.run_id.clone(),
         Request::RecordChildWorkflowClosed(closed) => closed.parent_run_id.clone(),
+        Request::RecordScheduledWorkflowClosed(closed) => closed.run_id.clone(),
         _ => String::new(),
     }
 }

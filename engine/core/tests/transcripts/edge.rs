@@ -105,6 +105,13 @@ impl State {
                     Request::DeleteWorkflowExecution(Box::new(r)),
                 )
             }
+            "ResetWorkflowExecution" => {
+                let r = read!(ResetWorkflowExecutionRequest);
+                (
+                    execution!(r.workflow_execution),
+                    Request::ResetWorkflowExecution(Box::new(r)),
+                )
+            }
             "ResetStickyTaskQueue" => {
                 let r = read!(ResetStickyTaskQueueRequest);
                 (
@@ -228,6 +235,9 @@ impl State {
             }
             Reply::Response(Response::SignalWithStartWorkflowExecution(r)) => {
                 show!(SignalWithStartWorkflowExecutionResponse, *r)
+            }
+            Reply::Response(Response::ResetWorkflowExecution(r)) => {
+                show!(ResetWorkflowExecutionResponse, *r)
             }
             Reply::Response(Response::RecordActivityTaskHeartbeat(r)) => {
                 show!(RecordActivityTaskHeartbeatResponse, *r)

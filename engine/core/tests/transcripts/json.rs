@@ -70,6 +70,8 @@ pub fn show_detail(detail: ErrorDetail) -> Value {
         ErrorDetail::WorkflowNotReady(d) => of!(WorkflowNotReadyFailure, d),
         ErrorDetail::ResourceExhausted(d) => of!(ResourceExhaustedFailure, d),
         ErrorDetail::CancellationAlreadyRequested(d) => of!(CancellationAlreadyRequestedFailure, d),
+        ErrorDetail::PermissionDenied(d) => of!(PermissionDeniedFailure, d),
+        ErrorDetail::MultiOperationExecution(d) => of!(MultiOperationExecutionFailure, d),
         other => panic!("the core never refuses with {other:?}"),
     };
     shown

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use super::compare::{Comparison, Ids};
 use super::json::{OF_THE_EDGE, parse, show, show_detail, with_payloads};
 use super::support::world::{Claimed, World, namespace};
+use super::waiting::{answers_bad_task, is_waiting};
 
 /// How long a recorded poll waited for its task.
 const LONG_POLL: Duration = Duration::from_secs(15);
@@ -33,7 +34,7 @@ pub type Call = Value;
 #[derive(Clone)]
 pub(super) struct State {
     pub(super) world: World,
-    ids: Ids,
+    pub(super) ids: Ids,
     /// Tokens handed out, by what they are for; the latest last.
     pub(super) workflow_tokens: Vec<String>,
     pub(super) activity_tokens: Vec<String>,
@@ -43,6 +44,8 @@ pub(super) struct State {
     /// The run of the last workflow made for a bad command.
     bad: Option<String>,
     bad_count: usize,
+    /// Updates sent ahead of their place: the call's index, and its caller in the world.
+    pub(super) sent: Vec<(usize, Result<usize, Rejection>)>,
 }
 
 type Asked = Result<Result<Box<QueryWorkflowResponse>, String>, Rejection>;
@@ -69,6 +72,8 @@ struct Attempt {
     token: usize,
     /// Deadlines that pass before the call.
     deadlines: usize,
+    /// Updates sent before the call whose answers stand behind it.
+    ahead: usize,
 }
 
 /// # Errors
@@ -90,6 +95,7 @@ pub fn play(calls: &[Call], comparison: Comparison) -> Result<(), Difference> {
             asked: Vec::new(),
             bad: None,
             bad_count: 0,
+            sent: Vec::new(),
         };
         if player.play_from(0, state, strays) {
             return Ok(());
@@ -112,19 +118,10 @@ impl Player<'_> {
         }
         let tokens = state.tokens(call).max(1);
         for stray in 0..=strays {
-            for deadlines in 0..=stray.min(4) {
-                let token = stray - deadlines;
-                if token >= tokens {
-                    continue;
-                }
+            for attempt in attempts(stray, tokens, state.unsent(self.calls, at).len()) {
                 self.steps += 1;
                 let mut next = state.clone();
-                let lines = next.play(
-                    self.calls,
-                    at,
-                    Attempt { token, deadlines },
-                    &self.comparison,
-                );
+                let lines = next.play(self.calls, at, attempt, &self.comparison);
                 if lines.is_empty() {
                     if self.play_from(at + 1, next, strays - stray) {
                         return true;
@@ -136,6 +133,20 @@ impl Player<'_> {
         }
         false
     }
+}
+
+/// Every way to be unlikely in `stray` respects.
+fn attempts(stray: usize, tokens: usize, unsent: usize) -> impl Iterator<Item = Attempt> {
+    (0..=stray.min(4)).flat_map(move |deadlines| {
+        (0..=(stray - deadlines).min(unsent)).filter_map(move |ahead| {
+            let token = stray - deadlines - ahead;
+            (token < tokens).then_some(Attempt {
+                token,
+                deadlines,
+                ahead,
+            })
+        })
+    })
 }
 
 impl State {
@@ -183,20 +194,19 @@ impl State {
         }
         let rpc = call["rpc"].as_str().expect("a call names its rpc");
         self.ask_ahead(calls, at);
+        self.send_ahead(calls, at, attempt.ahead);
         self.learn_run_id(call);
         let mut request = with_payloads(&self.ids.for_request(&call["request"]));
         if let Some(candidates) = self.candidates(call) {
             request["taskToken"] = json!(candidates[attempt.token]);
         }
-        let answers_bad_task = rpc == "RespondWorkflowTaskCompleted"
-            && calls
-                .get(at + 1)
-                .is_some_and(|next| next["note"] == "events");
-        if answers_bad_task {
-            request["taskToken"] = json!(self.bad_task());
+        if rpc == "RespondWorkflowTaskCompleted" && answers_bad_task(calls, at) {
+            let about_updates = calls[at + 1]["note"] == "causes";
+            request["taskToken"] = json!(self.bad_task(about_updates));
         }
         let answered = match rpc {
             "QueryWorkflow" => self.query(at, &request),
+            _ if is_waiting(rpc) => self.waiting_call(at, rpc, &request),
             _ => self.call(rpc, &request, call),
         };
         self.compare(call, answered, comparison)
@@ -242,7 +252,8 @@ impl State {
             // Of a history that the scenario read by itself and recorded too.
             "events" | "causes" if self.bad.is_none() => return Vec::new(),
             "events" => json!(self.bad_events()),
-            "causes" => json!(self.bad_causes()),
+            "causes" if value[0].is_string() => json!(self.bad_causes()),
+            "causes" => json!(self.bad_cause_numbers()),
             _ if note.starts_with("no ") => {
                 let queue = note.rsplit(' ').next().unwrap_or_default();
                 self.world.advance(self.world.now + NO_TASK);
@@ -267,7 +278,7 @@ impl State {
     }
 
     /// Starts a workflow of its own for a bad command; gives the token of its first task.
-    fn bad_task(&mut self) -> String {
+    fn bad_task(&mut self, about_updates: bool) -> String {
         self.bad_count += 1;
         let name = format!("bad-{}", self.bad_count);
         let start = json!({
@@ -278,6 +289,9 @@ impl State {
             .call("StartWorkflowExecution", &start, &Value::Null)
             .expect("it starts");
         self.bad = Some(started["runId"].as_str().expect("a run id").to_owned());
+        if about_updates {
+            self.update_bad_workflow(&name);
+        }
         let task = self
             .poll_workflow(&poll_request(&name, false), false)
             .expect("a first task");
@@ -297,12 +311,24 @@ impl State {
     }
 
     fn bad_causes(&self) -> Vec<String> {
+        self.failed_causes()
+            .into_iter()
+            .map(|cause| screaming(&format!("{cause:?}")))
+            .collect()
+    }
+
+    fn bad_cause_numbers(&self) -> Vec<i32> {
+        self.failed_causes()
+            .into_iter()
+            .map(|cause| cause as i32)
+            .collect()
+    }
+
+    fn failed_causes(&self) -> Vec<WorkflowTaskFailedCause> {
         self.bad_history()
             .iter()
             .filter_map(|event| match &event.attributes {
-                Some(HistoryEventAttributes::WorkflowTaskFailed(a)) => {
-                    Some(screaming(&format!("{:?}", a.cause)))
-                }
+                Some(HistoryEventAttributes::WorkflowTaskFailed(a)) => Some(a.cause),
                 _ => None,
             })
             .collect()

@@ -168,6 +168,7 @@ async fn scheduled_activity(
             scheduled_event_id: 2,
             attempt: 1,
             query_id: None,
+            stamp: 0,
         },
         task_queue: queue("workflows"),
         identity: "tester".to_owned(),
@@ -205,5 +206,6 @@ async fn scheduled_activity(
         scheduled_event_id: 5,
         attempt: 1,
         query_id: None,
+        stamp: 0,
     }
 }
