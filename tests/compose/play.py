@@ -96,8 +96,14 @@ def every_panel_has_data(stack: Stack) -> None:
 
     for title, expression in queries:
         wait_for(f"the dashboard's panel {title!r} has data: {expression}", 25, lambda: answered(expression))
-    rules = [rule for group in stack.get(f"http://127.0.0.1:{stack.prometheus}/api/v1/rules")["data"]["groups"] for rule in group["rules"]]
-    check(len(rules) == 5 and all(rule["health"] == "ok" and rule["state"] != "firing" for rule in rules), "no alert is raised, and Prometheus can work out all of them")
+
+    def rules() -> list[dict]:
+        groups = stack.get(f"http://127.0.0.1:{stack.prometheus}/api/v1/rules")["data"]["groups"]
+        return [rule for group in groups for rule in group["rules"]]
+
+    wait_for("Prometheus can work out all alerts", 60, lambda: len(rules()) == 5 and all(rule["health"] == "ok" for rule in rules()))
+    firing = [rule["name"] for rule in rules() if rule["state"] == "firing"]
+    check(not firing, f"no alert is raised: {firing}")
     check(len(queries) > 20, f"Prometheus answers all {len(queries)} queries of the dashboard with data")
 
 
