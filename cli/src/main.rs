@@ -19,7 +19,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 /// Gives memory back after a burst, which the system's allocator does not, and is faster with many small pieces.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Durable execution on NATS JetStream.
 #[derive(Parser)]
