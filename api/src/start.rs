@@ -14,7 +14,7 @@ use crate::backlog;
 use crate::grpc::server::Services;
 use crate::ops::{Metrics, Readiness};
 use crate::rest::{self, Transcoder};
-use crate::service::Service;
+use crate::service::{Service, SizeLimits};
 use crate::visibility::{self, StoreError, Visibility};
 
 /// How long open calls may go on after the shutdown began; long polls end with it.
@@ -26,8 +26,12 @@ pub struct ApiOptions {
     pub grpc: TcpListener,
     /// REST and the operator's pages; not served if there is none.
     pub http: Option<TcpListener>,
+    /// The operator's pages once more, on a port of their own.
+    pub pages: Option<TcpListener>,
     /// Where the read model behind lists lies; in memory if nowhere. Removed at start and at the end.
     pub visibility_file: Option<PathBuf>,
+    /// What clients are told that they may send.
+    pub sizes: SizeLimits,
     /// What else must be ready in this process.
     pub also_ready: Vec<Arc<dyn Readiness>>,
 }
@@ -75,7 +79,7 @@ pub fn start(
         visibility: visibility.clone(),
         also: options.also_ready,
     });
-    let service = Service::new(transport, visibility, stop.clone());
+    let service = Service::new(transport, visibility, stop.clone()).telling(options.sizes);
     service.resume_deletions();
     let shared = Arc::new(service.clone());
     let services = Services::new(
@@ -85,6 +89,16 @@ pub fn start(
         metrics.clone(),
     );
     let mut doors = Vec::new();
+    if let Some(listener) = options.pages {
+        let ready = Arc::clone(&readiness) as Arc<dyn Readiness>;
+        let pages = rest::server::operator_pages(ready, metrics.clone());
+        let shutdown = stop.clone().cancelled_owned();
+        doors.push(tokio::spawn(async move {
+            if let Err(error) = rest::server::serve(pages, listener, shutdown).await {
+                tracing::error!(%error, "serve the operator's pages");
+            }
+        }));
+    }
     if let Some(listener) = options.http {
         let transcoder = Transcoder::new(services.in_process());
         let router = rest::server::router(

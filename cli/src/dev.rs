@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 
 use crate::nats_process::NatsProcess;
-use crate::serve::{self, Roles, Serve};
+use crate::serve::{self, Serve};
 use crate::settings::Settings;
 
 #[derive(clap::Args)]
@@ -47,15 +47,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         (None, None) => unreachable!("one of the two was just chosen"),
     };
     let outcome = serve::run(Serve {
-        roles: Roles {
-            api: true,
-            engine: true,
-        },
         ip: settings.ip_or(Ipv4Addr::LOCALHOST),
         partitions: settings.partitions.unwrap_or(4),
-        nats: url,
         data: Some(args.data),
-        settings,
+        ..Serve::new(url, settings)
     });
     if let Some(process) = nats {
         process.end();

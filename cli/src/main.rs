@@ -11,6 +11,7 @@ mod operator;
 mod serve;
 mod server;
 mod settings;
+mod start_dev;
 mod workflow;
 
 use std::process::ExitCode;

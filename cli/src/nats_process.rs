@@ -1,17 +1,18 @@
 //! The nats-server that `fermata dev` runs for itself, durable as Fermata needs it: every acknowledged write is fsynced.
 //!
 //! It belongs to the data folder: if an earlier `dev` was killed, its nats-server still runs and is taken over, since two on
-//! one store would damage it. It listens on 127.0.0.1 only.
+//! one store would damage it. A temporary one ends with its process, however that ends. It listens on 127.0.0.1 only.
 
 use std::fs;
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde::{Deserialize, Serialize};
 
 const READY_MAX: Duration = Duration::from_secs(30);
@@ -32,6 +33,25 @@ pub struct NatsProcess {
     record: PathBuf,
 }
 
+/// How long a nats-server is to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lasts {
+    /// Until it is ended: what was acknowledged is there for the next process.
+    Beyond,
+    /// As long as this process; its data too.
+    NotLonger,
+}
+
+/// Runs a nats-server (0) with a configuration (1) until standard input ends, then removes the folder (2).
+const KEEPER: &str = r#"
+"$0" -c "$1" </dev/null &
+server=$!
+cat >/dev/null
+kill "$server"
+wait "$server"
+rm -rf "$2"
+"#;
+
 /// What is kept in the data folder of the nats-server that runs on it.
 #[derive(Serialize, Deserialize)]
 struct Record {
@@ -40,6 +60,22 @@ struct Record {
 }
 
 impl NatsProcess {
+    /// Starts one on a new folder. Both are gone when this process is, also after `kill -9`.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_temporary(program: Option<&Path>) -> anyhow::Result<Self> {
+        let program = find(program)?;
+        let data = tempfile::Builder::new()
+            .prefix("fermata-dev-")
+            .tempdir()
+            .context("make a folder for what is thrown away at the end")?
+            .keep();
+        let data = fs::canonicalize(data).context("find the data folder")?;
+        let port = free_port()?;
+        Self::launch(&program, &data, port, Lasts::NotLonger)
+    }
+
     /// Starts one on `data`, or takes over the one that runs there. `port` 0 means a free one.
     ///
     /// # Errors
@@ -58,21 +94,43 @@ impl NatsProcess {
                  or --nats its URL if it is a NATS to use"
             );
         }
+        Self::launch(&program, &data, port, Lasts::Beyond)
+    }
+
+    fn launch(program: &Path, data: &Path, port: u16, lasts: Lasts) -> anyhow::Result<Self> {
         let config = data.join("nats-server.conf");
-        fs::write(&config, configuration(&data, port))
+        fs::write(&config, configuration(data, port, lasts))
             .with_context(|| format!("write {}", config.display()))?;
         let log_path = data.join("nats-server.log");
         let log =
             fs::File::create(&log_path).with_context(|| format!("write {}", log_path.display()))?;
-        let child = Command::new(&program)
-            .arg("-c")
-            .arg(&config)
+        let mut command = match lasts {
+            Lasts::Beyond => {
+                let mut command = Command::new(program);
+                command.arg("-c").arg(&config).stdin(Stdio::null());
+                command
+            }
+            Lasts::NotLonger => {
+                let mut command = Command::new("/bin/sh");
+                command
+                    .args(["-c", KEEPER])
+                    .arg(program)
+                    .arg(&config)
+                    .arg(data);
+                // Held open by this process; its end closes it, however it comes.
+                command.stdin(Stdio::piped());
+                command
+            }
+        };
+        let child = command
             .env("GOMEMLIMIT", MEMORY_LIMIT)
-            .stdin(Stdio::null())
             .stdout(log.try_clone().context("share the log file")?)
             .stderr(log)
+            // Ctrl-C is for Fermata, which ends its broker last.
+            .process_group(0)
             .spawn()
             .with_context(|| format!("start {}", program.display()))?;
+        let record = data.join("nats-server.json");
         let pid = Pid::from_child(&child);
         let entry = Record {
             pid: pid.as_raw_nonzero().get(),
@@ -86,7 +144,7 @@ impl NatsProcess {
             port,
             record,
         };
-        process.wait_until_ready(&data, &log_path)?;
+        process.wait_until_ready(data, &log_path)?;
         Ok(process)
     }
 
@@ -96,15 +154,28 @@ impl NatsProcess {
 
     /// Asks it to stop, waits, and kills it if it does not.
     pub fn end(mut self) {
-        let _ = kill_process(self.pid, Signal::TERM);
+        match self.child.as_mut().and_then(|child| child.stdin.take()) {
+            Some(held) => drop(held),
+            None => {
+                let _ = kill_process(self.pid, Signal::TERM);
+            }
+        }
         let end = Instant::now() + END_MAX;
         while self.is_running() {
             if Instant::now() > end {
-                let _ = kill_process(self.pid, Signal::KILL);
+                self.kill();
             }
             std::thread::sleep(POLL);
         }
         let _ = fs::remove_file(&self.record);
+    }
+
+    fn kill(&self) {
+        let _ = match self.child {
+            // A group of its own: with it goes whoever keeps it.
+            Some(_) => kill_process_group(self.pid, Signal::KILL),
+            None => kill_process(self.pid, Signal::KILL),
+        };
     }
 
     fn is_running(&mut self) -> bool {
@@ -134,7 +205,7 @@ impl NatsProcess {
                 let text = fs::read_to_string(log).unwrap_or_default();
                 let lines: Vec<&str> = text.lines().collect();
                 let last = lines[lines.len().saturating_sub(10)..].join("\n");
-                let _ = kill_process(self.pid, Signal::KILL);
+                self.kill();
                 bail!(
                     "start nats-server on port {}: it did not get ready:\n{last}",
                     self.port
@@ -146,9 +217,14 @@ impl NatsProcess {
     }
 }
 
-fn configuration(data: &Path, port: u16) -> String {
+fn configuration(data: &Path, port: u16, lasts: Lasts) -> String {
     let store = serde_json::to_string(&data.join("jetstream")).unwrap_or_default();
     let name = server_name(data);
+    // What ends with the process needs no disk that remembers.
+    let sync = match lasts {
+        Lasts::Beyond => "  sync_interval: always\n",
+        Lasts::NotLonger => "",
+    };
     format!(
         "# Written by `fermata dev` at each start.\n\
          server_name: {name}\n\
@@ -156,7 +232,7 @@ fn configuration(data: &Path, port: u16) -> String {
          max_payload: {MAX_PAYLOAD}\n\
          max_pending: 256MB\n\
          write_deadline: \"30s\"\n\
-         jetstream {{\n  store_dir: {store}\n  sync_interval: always\n}}\n"
+         jetstream {{\n  store_dir: {store}\n{sync}}}\n"
     )
 }
 

@@ -1,6 +1,6 @@
 //! Runs the roles of a server process until it is told to stop.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Weak};
@@ -10,9 +10,10 @@ use anyhow::Context;
 use fermata_api::nats::{Door, DoorOptions};
 use fermata_api::ops::{Metrics, Readiness};
 use fermata_api::rest::server::operator_pages;
+use fermata_api::service::{Setup, SizeLimits};
 use fermata_api::{Api, ApiOptions};
 use fermata_engine::jetstream::{JetStream, NatsOptions};
-use fermata_engine::{Engine, EngineOptions, SystemClock};
+use fermata_engine::{Engine, EngineOptions, Limits, SystemClock};
 use fermata_transport::Transport;
 use prometheus::Registry;
 use tokio::net::TcpListener;
@@ -39,7 +40,32 @@ pub struct Serve {
     pub nats: String,
     /// Shown when ready, if the process has a folder.
     pub data: Option<PathBuf>,
+    pub limits: Limits,
+    /// What there is to be before the api listens, which then also waits for the engine: clients find all of it.
+    pub setup: Option<Setup>,
+    /// A second port for the operator's pages of an api.
+    pub metrics_port: Option<u16>,
     pub settings: Settings,
+}
+
+impl Serve {
+    /// All roles on this machine, with nothing special.
+    pub fn new(nats: String, settings: Settings) -> Self {
+        Self {
+            roles: Roles {
+                api: true,
+                engine: true,
+            },
+            ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            partitions: 16,
+            nats,
+            data: None,
+            limits: Limits::default(),
+            setup: None,
+            metrics_port: None,
+            settings,
+        }
+    }
 }
 
 /// Begins logging as the settings say.
@@ -74,6 +100,11 @@ impl Serve {
         let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
         // Bound before anything is started: a port that is taken is the user's first mistake.
         let http = self.bind(self.settings.http_port(), "http-port").await?;
+        let http_address = http.local_addr().context("look at the HTTP port")?;
+        let pages = match self.metrics_port {
+            Some(port) => Some(self.bind(port, "metrics-port").await?),
+            None => None,
+        };
         let registry = Registry::new();
         let engine = match self.roles.engine {
             true => Some(Arc::new(self.start_engine(&registry).await?)),
@@ -84,7 +115,8 @@ impl Serve {
             .map(|engine| Arc::new(EngineReadiness(Arc::downgrade(engine))) as Arc<dyn Readiness>)
             .collect();
         let stop = CancellationToken::new();
-        let opened = self.open_doors(http, engine_readiness, &registry, &stop);
+        let ports = Ports { http, pages };
+        let opened = self.open_doors(ports, engine_readiness, &registry, &stop);
         let (role, door) = match opened.await {
             Ok(opened) => opened,
             Err(error) => {
@@ -94,7 +126,7 @@ impl Serve {
                 return Err(error);
             }
         };
-        self.announce(&role, engine.as_deref()).await;
+        self.announce(&role, engine.as_deref(), http_address).await;
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
@@ -129,6 +161,7 @@ impl Serve {
             partitions: self.partitions,
             partitions_must_match: self.settings.partitions.is_some(),
             cache_bytes_max: self.settings.cache_bytes_max(),
+            limits: self.limits.clone(),
             ..EngineOptions::default()
         };
         Engine::start(Arc::new(broker), options, Arc::new(SystemClock), registry)
@@ -139,7 +172,7 @@ impl Serve {
     /// Everything by which this process is reached, besides the engine's own subjects.
     async fn open_doors(
         &self,
-        http: TcpListener,
+        ports: Ports,
         also_ready: Vec<Arc<dyn Readiness>>,
         registry: &Registry,
         stop: &CancellationToken,
@@ -164,14 +197,21 @@ impl Serve {
         } else {
             None
         };
+        if let Some(setup) = &self.setup {
+            settle(&also_ready).await;
+            setup
+                .apply(transport.clone())
+                .await
+                .context("set the deployment up")?;
+        }
         let role = if self.roles.api {
-            let api = self.start_api(transport, http, also_ready, registry);
+            let api = self.start_api(transport, ports, also_ready, registry);
             Role::Api(Box::new(api.await?))
         } else {
             let metrics = Metrics::new(registry).context("register metrics")?;
             let pages = operator_pages(Arc::new(All(also_ready)), metrics);
             let stopped = stop.clone().cancelled_owned();
-            let served = fermata_api::rest::server::serve(pages, http, stopped);
+            let served = fermata_api::rest::server::serve(pages, ports.http, stopped);
             Role::Pages(tokio::spawn(served))
         };
         Ok((role, door))
@@ -180,15 +220,20 @@ impl Serve {
     async fn start_api(
         &self,
         transport: Transport,
-        http: TcpListener,
+        ports: Ports,
         also_ready: Vec<Arc<dyn Readiness>>,
         registry: &Registry,
     ) -> anyhow::Result<Api> {
         let grpc = self.bind(self.settings.port(), "port").await?;
         let options = ApiOptions {
             grpc,
-            http: Some(http),
+            http: Some(ports.http),
+            pages: ports.pages,
             visibility_file: None,
+            sizes: SizeLimits {
+                blob_bytes_max: self.limits.blob_bytes_max,
+                memo_bytes_max: self.limits.memo_bytes_max,
+            },
             also_ready,
         };
         fermata_api::start(transport, options, registry).context("start the api")
@@ -202,7 +247,7 @@ impl Serve {
     }
 
     /// Says where everything is as soon as it is ready.
-    async fn announce(&self, role: &Role, engine: Option<&Engine>) {
+    async fn announce(&self, role: &Role, engine: Option<&Engine>, http: SocketAddr) {
         let reasons = || match role {
             Role::Api(api) => api.not_ready(),
             Role::Pages(_) => engine.map(Engine::not_ready).unwrap_or_default(),
@@ -225,7 +270,7 @@ impl Serve {
         if self.roles.api {
             println!("  gRPC   {ip}:{}  (Temporal SDKs)", self.settings.port());
         }
-        println!("  HTTP   http://{ip}:{}", self.settings.http_port());
+        println!("  HTTP   http://{http}");
         println!("  NATS   {}", self.nats);
         if let Some(data) = &self.data {
             println!("  data   {}", data.display());
@@ -233,9 +278,26 @@ impl Serve {
     }
 }
 
+/// Waits until the engine of this process serves, for as long as that is likely to help.
+async fn settle(readiness: &[Arc<dyn Readiness>]) {
+    let patience = tokio::time::Instant::now() + READY_PATIENCE;
+    while readiness.iter().any(|role| !role.not_ready().is_empty()) {
+        if tokio::time::Instant::now() > patience {
+            return;
+        }
+        tokio::time::sleep(READY_POLL).await;
+    }
+}
+
 /// After this a process that is not ready says why.
 const READY_PATIENCE: Duration = Duration::from_secs(10);
 const READY_POLL: Duration = Duration::from_millis(20);
+
+/// What is bound before anything is started.
+struct Ports {
+    http: TcpListener,
+    pages: Option<TcpListener>,
+}
 
 /// What listens on the HTTP port.
 enum Role {

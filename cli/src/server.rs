@@ -1,4 +1,4 @@
-//! `fermata server`: the roles one asks for, on a running NATS.
+//! `fermata server`: the roles one asks for, on a running NATS; `fermata server start-dev` is a development server.
 
 use std::net::Ipv4Addr;
 use std::process::ExitCode;
@@ -7,9 +7,13 @@ use anyhow::bail;
 
 use crate::serve::{self, Roles, Serve};
 use crate::settings::Settings;
+use crate::start_dev;
 
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
     #[command(flatten)]
     settings: Settings,
     /// What this process does: api, engine, or both with a comma between
@@ -25,16 +29,23 @@ pub struct Args {
     nats: String,
 }
 
+#[derive(clap::Subcommand)]
+enum Command {
+    /// A development server by the flags of Temporal's, for its SDKs' test environments.
+    StartDev(Box<start_dev::Args>),
+}
+
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    if let Some(Command::StartDev(args)) = args.command {
+        return start_dev::run(*args);
+    }
     let settings = args.settings.with_file()?;
     serve::init(&settings)?;
     serve::run(Serve {
         roles: roles(&args.roles)?,
         ip: settings.ip_or(Ipv4Addr::UNSPECIFIED),
         partitions: settings.partitions.unwrap_or(16),
-        nats: args.nats,
-        data: None,
-        settings,
+        ..Serve::new(args.nats, settings)
     })
 }
 

@@ -13,6 +13,7 @@
 //! | [`namespaces`], [`deletion`], [`attributes`] | namespaces, their end, and their search attributes |
 //! | [`queues`] | task queues described |
 //! | [`system`] | what this deployment is |
+//! | [`setup`] | what a deployment is to have before it serves |
 //!
 //! What can be refused without knowing any workflow is refused here ([`checks`], [`start_checks`]); all else is the owner's.
 //! Methods that are absent keep the generated default, which answers UNIMPLEMENTED.
@@ -32,6 +33,7 @@ mod pollers;
 mod queries;
 mod queues;
 mod schedules;
+mod setup;
 mod start_checks;
 mod system;
 mod updates;
@@ -58,6 +60,7 @@ use crate::stubs::workflowservice::workflow_service_server::WorkflowService;
 use crate::visibility::Visibility;
 
 pub use self::history::{Outcome, Wanted};
+pub use self::setup::{Setup, SetupError};
 
 /// How long a call that does not wait may take.
 const CALL_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -68,8 +71,25 @@ pub struct Service {
     transport: Transport,
     visibility: Visibility,
     pollers: Arc<Pollers>,
+    sizes: SizeLimits,
     /// Ends what goes on in the background.
     stop: CancellationToken,
+}
+
+/// Limits that clients are told of, so that they refuse what is too large before they send it. The engine enforces its own.
+#[derive(Debug, Clone, Copy)]
+pub struct SizeLimits {
+    pub blob_bytes_max: usize,
+    pub memo_bytes_max: usize,
+}
+
+impl Default for SizeLimits {
+    fn default() -> Self {
+        Self {
+            blob_bytes_max: checks::BLOB_BYTES_MAX,
+            memo_bytes_max: checks::BLOB_BYTES_MAX,
+        }
+    }
 }
 
 /// What a handler gives.
@@ -82,8 +102,16 @@ impl Service {
             transport,
             visibility,
             pollers: Arc::default(),
+            sizes: SizeLimits::default(),
             stop,
         }
+    }
+
+    /// Tells clients other limits than the default ones.
+    #[must_use]
+    pub fn telling(mut self, sizes: SizeLimits) -> Self {
+        self.sizes = sizes;
+        self
     }
 
     /// Asks the owner of a workflow id something that is answered at once.

@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use super::caller::Caller;
 use super::system::CLUSTER_NAME;
-use super::{Handled, Service, checks};
+use super::{Handled, Service, SizeLimits, checks};
 
 /// Closed runs are kept at least so long.
 const RETENTION_MIN: Duration = Duration::from_secs(3_600);
@@ -78,7 +78,7 @@ impl Service {
         } else {
             self.namespace_by_id(&request.id.into())?
         };
-        Ok(described(&record).into_wire())
+        Ok(described(&record, self.sizes).into_wire())
     }
 
     pub(crate) async fn list_namespaces(
@@ -116,7 +116,7 @@ impl Service {
         Ok(rr::ListNamespacesResponse {
             namespaces: found
                 .iter()
-                .map(|record| described(record).into_wire())
+                .map(|record| described(record, self.sizes).into_wire())
                 .collect(),
             next_page_token,
         })
@@ -161,7 +161,7 @@ impl Service {
                 Ok(())
             })
             .await?;
-        let described = described(&record);
+        let described = described(&record, self.sizes);
         Ok(own::UpdateNamespaceResponse {
             namespace_info: described.namespace_info,
             config: described.config,
@@ -290,7 +290,7 @@ fn unavailable(error: &PutError) -> Rejection {
 }
 
 /// A record as the API shows it.
-fn described(record: &NamespaceRecord) -> own::DescribeNamespaceResponse {
+fn described(record: &NamespaceRecord, sizes: SizeLimits) -> own::DescribeNamespaceResponse {
     own::DescribeNamespaceResponse {
         namespace_info: Some(NamespaceInfo {
             name: record.name.clone(),
@@ -307,8 +307,8 @@ fn described(record: &NamespaceRecord) -> own::DescribeNamespaceResponse {
                 ..Default::default()
             }),
             limits: Some(NamespaceInfoLimits {
-                blob_size_limit_error: bytes(checks::BLOB_BYTES_MAX),
-                memo_size_limit_error: bytes(checks::BLOB_BYTES_MAX),
+                blob_size_limit_error: bytes(sizes.blob_bytes_max),
+                memo_size_limit_error: bytes(sizes.memo_bytes_max),
                 ..Default::default()
             }),
             supports_schedules: false,

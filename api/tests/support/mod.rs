@@ -59,8 +59,10 @@ impl World {
         let address = http.local_addr().unwrap();
         let options = ApiOptions {
             also_ready: Vec::new(),
+            sizes: fermata_api::service::SizeLimits::default(),
             grpc: listener().await.unwrap(),
             http: Some(http),
+            pages: None,
             visibility_file: None,
         };
         let api = fermata_api::start(transport, options, &prometheus::Registry::new()).unwrap();
