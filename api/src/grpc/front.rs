@@ -117,7 +117,7 @@ fn reword(response: Response<Body>, full_method: &str) -> Response<Body> {
     let Some(code) = response.headers().get("grpc-status") else {
         return response;
     };
-    if code != "11" && code != "12" {
+    if code != "8" && code != "11" && code != "12" {
         return response;
     }
     let Some(status) = Status::from_header_map(response.headers()) else {
@@ -134,6 +134,11 @@ fn reword(response: Response<Body>, full_method: &str) -> Response<Body> {
             }
             None => format!("grpc: received message larger than max ({REQUEST_BYTES_MAX})"),
         };
+        return Status::resource_exhausted(text).into_http();
+    }
+    if status.code() == Code::ResourceExhausted && message.contains("while decompressing message") {
+        let text =
+            format!("grpc: received message after decompression larger than max {REQUEST_BYTES_MAX}");
         return Status::resource_exhausted(text).into_http();
     }
     if status.code() == Code::Unimplemented && message == "Not yet implemented" {
@@ -177,6 +182,16 @@ mod tests {
         assert_eq!(
             status.message(),
             "grpc: received message larger than max (5000000 vs. 4194304)"
+        );
+        let status = Status::resource_exhausted(
+            "Error decompressing: size limit, of 4194304 bytes, exceeded while decompressing message",
+        );
+        let response = reword(status.into_http(), "a/B");
+        let status = Status::from_header_map(response.headers()).unwrap();
+        assert_eq!(status.code(), Code::ResourceExhausted);
+        assert_eq!(
+            status.message(),
+            "grpc: received message after decompression larger than max 4194304"
         );
     }
 }

@@ -87,7 +87,7 @@ class Sleep:
             await asyncio.sleep(seconds)
             return "slept"
         except asyncio.CancelledError:
-            if workflow.info().memo_value("swallow", False, type_hint=bool):
+            if workflow.memo_value("swallow", False, type_hint=bool):
                 return "cancelled, and goes on"
             raise
 
@@ -774,7 +774,7 @@ async def test_memo_and_search_attributes_change(client: Client):
     assert await kinds(handle) == [
         "WorkflowExecutionStarted",
         "WorkflowPropertiesModified",
-        "UpsertWorkflowExecutionSearchAttributes",
+        "UpsertWorkflowSearchAttributes",
         "WorkflowExecutionCompleted",
     ]
     await replay(handle, Attributes)

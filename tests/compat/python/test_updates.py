@@ -182,8 +182,9 @@ async def test_a_failed_update_is_written_down(client: Client):
 async def test_an_unknown_update_is_rejected(client: Client):
     async with accounts(client) as queue:
         handle = await start(client, queue)
-        with pytest.raises(WorkflowUpdateFailedError, match=""):
+        with pytest.raises(WorkflowUpdateFailedError) as rejected:
             await handle.execute_update("unknown")
+        assert "unknown" in str(rejected.value.cause)
         assert "WorkflowExecutionUpdateAccepted" not in await kinds(handle)
         await handle.terminate()
 
