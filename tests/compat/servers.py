@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -68,9 +69,14 @@ class Process:
         raise AssertionError("unreachable")
 
 
-def start_dev(stack: ExitStack, folder: Path, fermata: Path, port: int | None = None) -> str:
-    """A server that is thrown away at the end; gives its gRPC address."""
+def start_dev(stack: ExitStack, folder: Path, fermata: Path, port: int | None = None) -> tuple[str, str]:
+    """A server that is thrown away at the end; gives its gRPC address and the URL of its broker."""
     port, http = port or free_port(), free_port()
     command: list[str | Path] = [fermata, "server", "start-dev", "--headless", "--port", str(port), "--http-port", str(http)]
-    Process(stack, "fermata", folder, command).wait_for(f"http://127.0.0.1:{http}/readyz")
-    return f"127.0.0.1:{port}"
+    server = Process(stack, "fermata", folder, command).wait_for(f"http://127.0.0.1:{http}/readyz")
+    end = time.monotonic() + READY_SECONDS
+    while not (told := re.search(r"^\s*NATS\s+(\S+)$", server.said(), re.MULTILINE)):
+        if time.monotonic() > end:
+            server.fail("does not tell where its broker is")
+        time.sleep(0.05)
+    return f"127.0.0.1:{port}", told[1]

@@ -137,8 +137,9 @@ fn reword(response: Response<Body>, full_method: &str) -> Response<Body> {
         return Status::resource_exhausted(text).into_http();
     }
     if status.code() == Code::ResourceExhausted && message.contains("while decompressing message") {
-        let text =
-            format!("grpc: received message after decompression larger than max {REQUEST_BYTES_MAX}");
+        let text = format!(
+            "grpc: received message after decompression larger than max {REQUEST_BYTES_MAX}"
+        );
         return Status::resource_exhausted(text).into_http();
     }
     if status.code() == Code::Unimplemented && message == "Not yet implemented" {

@@ -13,6 +13,12 @@ def address() -> str:
     return os.environ["FERMATA_ADDRESS"]
 
 
+@pytest.fixture(scope="session")
+def nats() -> str:
+    """The server's broker, for workers in Rust."""
+    return os.environ["FERMATA_NATS"]
+
+
 @pytest_asyncio.fixture(scope="session")
 async def client(address: str) -> AsyncIterator[Client]:
     yield await Client.connect(address, identity="compat")

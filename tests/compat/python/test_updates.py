@@ -444,6 +444,8 @@ async def test_an_update_with_start_may_refuse_a_running_workflow(client: Client
         operation = starting(queue, handle.id, WorkflowIDConflictPolicy.FAIL)
         with pytest.raises(WorkflowAlreadyStartedError):
             await client.execute_update_with_start_workflow(Account.deposit, 5, start_workflow_operation=operation)
+        with pytest.raises(WorkflowAlreadyStartedError):
+            await operation.workflow_handle()
         assert await handle.query(Account.amount) == 0
         await handle.terminate()
 
