@@ -1,11 +1,16 @@
 # make demo: everything from nothing: builds, starts Fermata and its workers, breaks things, shows the result, stops.
+# make demo-python: the quick start of Temporal's Python SDK, from nothing.
 # make test: everything CI runs.
 
-.PHONY: demo test check build unit crash wire wire-replicas compose sim bench bench-peers
+.PHONY: demo demo-python test check build unit crash wire wire-replicas compat compose sim bench bench-peers
 export CARGO_TERM_COLOR ?= never
 
 demo: build
 	FERMATA_NATS_SERVER="$$(scripts/nats-server)" scripts/demo
+
+demo-python:
+	cargo build --bin fermata
+	tests/compat/demo-python
 
 build:
 	cargo build --workspace --bins
@@ -28,12 +33,16 @@ wire: build
 wire-replicas: build
 	tests/wire/play --replicas 3
 
+# Temporal's own SDKs: the quick start, cases in Python and TypeScript, a mixed fleet, crashes. PARTS="python crash" plays some.
+compat: build
+	tests/compat/play $(PARTS)
+
 # The docker-compose stack from nothing, scaled under load. As root on Debian it installs and starts docker if there is none.
 compose: build
 	python3 -m unittest discover --quiet -s tests/compose
 	python3 tests/compose/play.py --binaries target/debug --nats-server "$$(scripts/nats-server)"
 
-test: check unit wire wire-replicas compose
+test: check unit wire wire-replicas compat compose
 
 # A thousand seeds of the simulation; make test plays a hundred. SEED=7 make sim plays one.
 SEEDS ?= 1000

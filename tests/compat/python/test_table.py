@@ -43,3 +43,10 @@ async def test_the_states_of_calls_are_true(client: Client, service: str):
             wrong.append((method.name, told[method.name]))
     assert not wrong
     assert len(descriptor.methods) > 10
+
+
+def test_the_quick_start_in_the_documentation_is_what_is_played():
+    page = (PAGE.parent / "temporal-sdks.md").read_text()
+    told = dict(re.findall(r"^`(\w+\.py)`:\n\n```python\n(.*?)```$", page, re.MULTILINE | re.DOTALL))
+    played = {path.name: path.read_text() for path in (PAGE.parents[1] / "tests" / "compat" / "quickstart").glob("*.py")}
+    assert told == played
