@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 from temporalio import activity, workflow
+from temporalio.api.enums.v1 import ResourceExhaustedCause
 from temporalio.api.enums.v1 import UpdateWorkflowExecutionLifecycleStage as Stage
-from temporalio.api.update.v1 import WaitPolicy
+from temporalio.api.errordetails.v1 import ResourceExhaustedFailure
 from temporalio.api.workflowservice.v1 import PollWorkflowExecutionUpdateRequest, UpdateWorkflowExecutionRequest
 from temporalio.client import (
     Client,
@@ -18,9 +19,9 @@ from temporalio.client import (
 )
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.service import RPCStatusCode
 
-from support import SHORT, attributes, eventually, find, history, kind, kinds, payload, refused, replay, unique, worker
+from support import SHORT, detail, eventually, find, kinds, payload, refused, replay, unique, worker
 
 
 @activity.defn
@@ -86,12 +87,12 @@ class Account:
 class Successor:
     """Continues as new when told to; each run takes updates."""
 
-    def __init__(self) -> None:
-        self.again = False
+    @workflow.init
+    def __init__(self, generation: int) -> None:
+        self.again, self.generation = False, generation
 
     @workflow.run
     async def run(self, generation: int) -> int:
-        self.generation = generation
         await workflow.wait_condition(lambda: self.again or generation == 1)
         if generation == 0:
             workflow.continue_as_new(1)
@@ -375,8 +376,9 @@ async def test_ten_updates_may_be_in_flight(client: Client):
         request.wait_policy.lifecycle_stage = Stage.UPDATE_WORKFLOW_EXECUTION_LIFECYCLE_STAGE_ACCEPTED
         request.request.meta.update_id = "eleventh"
         request.request.input.name = "wait"
-        with refused(RPCStatusCode.RESOURCE_EXHAUSTED):
+        with refused(RPCStatusCode.RESOURCE_EXHAUSTED) as refusal:
             await client.workflow_service.update_workflow_execution(request, retry=False)
+        assert detail(refusal.error, ResourceExhaustedFailure).cause == ResourceExhaustedCause.RESOURCE_EXHAUSTED_CAUSE_CONCURRENT_LIMIT
         await handle.signal(Account.release)
 
         async def accepted() -> bool:
