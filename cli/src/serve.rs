@@ -1,5 +1,6 @@
 //! Runs the roles of a server process until it is told to stop.
 
+use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -253,28 +254,30 @@ impl Serve {
             Role::Pages(_) => engine.map(Engine::not_ready).unwrap_or_default(),
         };
         let patience = tokio::time::Instant::now() + READY_PATIENCE;
-        let mut told = false;
+        let mut is_told = false;
         loop {
             let reasons = reasons();
             if reasons.is_empty() {
                 break;
             }
-            if !told && tokio::time::Instant::now() > patience {
+            if !is_told && tokio::time::Instant::now() > patience {
                 tracing::warn!("not ready yet: {}", reasons.join("; "));
-                told = true;
+                is_told = true;
             }
             tokio::time::sleep(READY_POLL).await;
         }
-        let ip = self.ip;
-        println!("Fermata is ready");
+        let mut told = "Fermata is ready\n".to_owned();
         if self.roles.api {
-            println!("  gRPC   {ip}:{}  (Temporal SDKs)", self.settings.port());
+            let address = SocketAddr::new(self.ip, self.settings.port());
+            told += &format!("  gRPC   {address}  (Temporal SDKs)\n");
         }
-        println!("  HTTP   http://{http}");
-        println!("  NATS   {}", self.nats);
+        told += &format!("  HTTP   http://{http}\n");
+        told += &format!("  NATS   {}\n", self.nats);
         if let Some(data) = &self.data {
-            println!("  data   {}", data.display());
+            told += &format!("  data   {}\n", data.display());
         }
+        // Whoever started this may have stopped listening, which is no reason not to serve.
+        let _ = std::io::stdout().write_all(told.as_bytes());
     }
 }
 
