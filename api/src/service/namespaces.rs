@@ -311,7 +311,7 @@ fn described(record: &NamespaceRecord) -> own::DescribeNamespaceResponse {
                 memo_size_limit_error: bytes(checks::BLOB_BYTES_MAX),
                 ..Default::default()
             }),
-            supports_schedules: false,
+            supports_schedules: true,
         }),
         config: Some(NamespaceConfig {
             workflow_execution_retention_ttl: Some(record.retention),

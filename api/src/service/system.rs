@@ -48,7 +48,7 @@ impl Service {
                 eager_workflow_start: true,
                 sdk_metadata: true,
                 count_group_by_execution_status: true,
-                supports_schedules: false,
+                supports_schedules: true,
                 nexus: false,
                 server_scaled_deployments: false,
                 server_scaled_provider_cloud_run: false,
