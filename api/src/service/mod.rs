@@ -64,6 +64,8 @@ pub use self::setup::{Setup, SetupError};
 
 /// How long a call that does not wait may take.
 const CALL_WAIT_MAX: Duration = Duration::from_secs(10);
+/// Setting up a compressor costs more than a smaller response saves on any network.
+const COMPRESSED_BYTES_MIN: usize = 8 << 10;
 
 /// The services. Cheap to clone; clones share everything.
 #[derive(Clone)]
@@ -209,6 +211,16 @@ macro_rules! respond_done {
 
 use {respond, respond_done};
 
+/// The response, to be compressed only if that pays.
+fn answer<M: prost::Message>(message: M) -> tonic::Response<M> {
+    let is_small = message.encoded_len() < COMPRESSED_BYTES_MIN;
+    let mut response = tonic::Response::new(message);
+    if is_small {
+        response.disable_compression();
+    }
+    response
+}
+
 /// Implements a generated service by the methods of the same names.
 macro_rules! serve {
     ($service:ident, $messages:ident { $($method:ident($request:ident) -> $response:ident;)* }) => {
@@ -222,7 +234,7 @@ macro_rules! serve {
                 // The method of `Service` itself: inherent ones come before those of traits.
                 Service::$method(self, &caller, request.into_inner())
                     .await
-                    .map(tonic::Response::new)
+                    .map(answer)
                     .map_err(status_of)
             })*
         }

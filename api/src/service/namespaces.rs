@@ -311,7 +311,7 @@ fn described(record: &NamespaceRecord, sizes: SizeLimits) -> own::DescribeNamesp
                 memo_size_limit_error: bytes(sizes.memo_bytes_max),
                 ..Default::default()
             }),
-            supports_schedules: false,
+            supports_schedules: true,
         }),
         config: Some(NamespaceConfig {
             workflow_execution_retention_ttl: Some(record.retention),

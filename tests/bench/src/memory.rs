@@ -36,7 +36,7 @@ pub async fn idle(deployment: &Deployment, count: u64) -> anyhow::Result<f64> {
     Ok(before)
 }
 
-fn resident_mb(pid: u32) -> anyhow::Result<f64> {
+pub fn resident_mb(pid: u32) -> anyhow::Result<f64> {
     let path = format!("/proc/{pid}/status");
     let status = std::fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
     let kilobytes: f64 = status

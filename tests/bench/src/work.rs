@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use fermata_worker::{
-    ActivityContext, ActivityResult, Client, Worker, WorkflowContext, WorkflowResult,
+    ActivityContext, ActivityResult, Client, Worker, WorkerOptions, WorkflowContext, WorkflowResult,
 };
+use prometheus::Registry;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::deployment::Deployment;
@@ -77,14 +78,23 @@ pub enum Kind {
     Locally,
 }
 
-/// [`CALLERS`] workflows of `count` activities at a time; activities per second.
+/// What a run with [`CALLERS`] workflows in flight gave.
+pub struct Steps {
+    /// Activities per second.
+    pub per_second: f64,
+    /// Workflow tasks, but for each run's first, that found their run in the worker's memory.
+    pub sticky_hit_percent: f64,
+}
+
+/// [`CALLERS`] workflows of `count` activities at a time.
 pub async fn steps(
     deployment: &Deployment,
     kind: Kind,
     count: u32,
     window: Duration,
-) -> anyhow::Result<f64> {
-    let (client, _worker) = connect_with_worker(deployment).await?;
+) -> anyhow::Result<Steps> {
+    let metrics = Registry::new();
+    let (client, _worker) = connect_with_worker(deployment, &metrics).await?;
     let numbers = AtomicU64::new(0);
     let caller = async || {
         loop {
@@ -111,9 +121,35 @@ pub async fn steps(
     };
     let callers = futures::future::try_join_all((0..CALLERS).map(|_| caller()));
     tokio::select! {
-        failed = callers => failed.map(|_| 0.0),
-        rate = clock => Ok(rate),
+        failed = callers => {
+            failed?;
+            anyhow::bail!("callers never end")
+        }
+        per_second = clock => Ok(Steps {
+            per_second,
+            sticky_hit_percent: sticky_hit_percent(&metrics)?,
+        }),
     }
+}
+
+/// A worker does not count first tasks of runs.
+fn sticky_hit_percent(metrics: &Registry) -> anyhow::Result<f64> {
+    let families = metrics.gather();
+    let cache = families
+        .iter()
+        .find(|family| family.name() == "fermata_worker_cache_total")
+        .context("a worker counts what its cache gives")?;
+    let count = |outcome: &str| -> f64 {
+        let of_outcome = cache.get_metric().iter().filter(|metric| {
+            let mut labels = metric.get_label().iter();
+            labels.any(|label| label.name() == "outcome" && label.value() == outcome)
+        });
+        of_outcome
+            .map(|metric| metric.get_counter().get_value())
+            .sum()
+    };
+    let hits = count("hit");
+    Ok(100.0 * hits / (hits + count("miss")))
 }
 
 /// Medians with one caller, in milliseconds.
@@ -127,7 +163,7 @@ pub struct Latencies {
 pub async fn latencies(deployment: &Deployment) -> anyhow::Result<Latencies> {
     const STEPS: u32 = 300;
     const WORKFLOWS: usize = 200;
-    let (client, _worker) = connect_with_worker(deployment).await?;
+    let (client, _worker) = connect_with_worker(deployment, &Registry::new()).await?;
     let handle = client
         .start(timed_sequence, STEPS)
         .queue(QUEUE)
@@ -165,9 +201,14 @@ fn median(values: &mut [f64]) -> anyhow::Result<f64> {
 /// A client, and a worker that runs until the handle is dropped: the next round has another.
 async fn connect_with_worker(
     deployment: &Deployment,
+    metrics: &Registry,
 ) -> anyhow::Result<(Client, AbortOnDropHandle<()>)> {
     let client = Client::connect(&deployment.nats.url()).await?;
     let worker = Worker::new(&client, QUEUE)
+        .options(WorkerOptions {
+            metrics: Some(metrics.clone()),
+            ..WorkerOptions::default()
+        })
         .workflow(in_sequence)
         .workflow(locally)
         .workflow(timed_sequence)
