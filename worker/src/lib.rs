@@ -49,7 +49,8 @@ mod workflow;
 pub use activity::{ActivityContext, ActivityInfo, ActivityToken, CancelReason};
 pub use client::{
     ActivityHandle, Client, ClientError, ClientOptions, ResultError, SignalWithStartCall,
-    StartCall, WorkflowHandle,
+    StartCall, UpdateCall, UpdateError, UpdateHandle, UpdateStage, UpdateWithStartCall,
+    WorkflowHandle,
 };
 pub use codec::{CodecFailure, PayloadCodec};
 pub use error::{ActivityError, ActivityResult, ApplicationError, WorkflowError, WorkflowResult};
@@ -70,7 +71,8 @@ pub use worker::{RegisteredTwice, ResourceTargets, Shutdown, Worker, WorkerError
 pub use workflow::{
     ActivityCall, ActivityFuture, CancellationScope, Cancelled, ChildCall, ChildFuture,
     ContinueAsNew, ExternalWorkflow, LocalActivityCall, LocalActivityFuture, Saga, SagaError,
-    Signals, Spawned, StartedChild, Timer, WaitUntil, WorkflowContext, WorkflowInfo,
+    Signals, Spawned, StartedChild, Timer, UpdateRegistration, WaitUntil, WorkflowContext,
+    WorkflowInfo,
 };
 
 pub use fermata_proto::common::{Payload, Payloads, RetryPolicy};

@@ -92,6 +92,40 @@ impl ResultError {
     }
 }
 
+/// An update that gave no result.
+#[derive(Debug, thiserror::Error)]
+pub enum UpdateError {
+    /// Its validator refused it, its handler failed, or the workflow ended before the handler.
+    #[error(
+        "update {update_id:?} of workflow {workflow_id:?} failed: {}",
+        Line(failure)
+    )]
+    Failed {
+        update_id: String,
+        workflow_id: String,
+        failure: Box<Failure>,
+    },
+    #[error("read the result of update {update_id:?} of workflow {workflow_id:?}")]
+    Payload {
+        update_id: String,
+        workflow_id: String,
+        #[source]
+        source: PayloadError,
+    },
+    #[error(transparent)]
+    Client(#[from] ClientError),
+}
+
+impl UpdateError {
+    /// The failure as code of a workflow would see it, with its types and details.
+    pub fn workflow_error(&self) -> Option<WorkflowError> {
+        match self {
+            Self::Failed { failure, .. } => Some(WorkflowError::Failed(failure.clone())),
+            _ => None,
+        }
+    }
+}
+
 struct Line<'a>(&'a Failure);
 
 impl fmt::Display for Line<'_> {

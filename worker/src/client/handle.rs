@@ -16,6 +16,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::start::not_done;
+use super::update::{UpdateCall, UpdateHandle};
 use super::{ClientError, REQUEST_MAX, ResultError};
 use crate::connection::Connection;
 use crate::history::WorkflowHistory;
@@ -23,8 +24,8 @@ use crate::payload::{Value, from_payloads, to_payloads};
 
 /// How long one long poll for the result lasts; the next follows at once.
 const RESULT_POLL: Duration = Duration::from_secs(20);
-/// While no engine answers.
-const RESULT_RETRY: Duration = Duration::from_millis(500);
+/// Between two requests, while no engine answers.
+pub(super) const RETRY: Duration = Duration::from_millis(500);
 const QUERY_MAX: Duration = Duration::from_secs(10);
 
 /// One workflow, or one run of it. Cheap to clone.
@@ -161,7 +162,7 @@ impl<R: Value> WorkflowHandle<R> {
                     ) =>
                 {
                     tracing::debug!(workflow_id = self.workflow_id, %rejection, "wait for a result");
-                    tokio::time::sleep(RESULT_RETRY).await;
+                    tokio::time::sleep(RETRY).await;
                 }
                 answer => return Err(not_done(WHAT, self.workflow_id.clone(), answer)),
             }
@@ -258,6 +259,27 @@ impl<R: Value> WorkflowHandle<R> {
                 .map_err(|source| self.no_payload(WHAT, source)),
             answer => Err(not_done(WHAT, self.workflow_id.clone(), answer)),
         }
+    }
+
+    /// Sends an update: a request that the workflow's validator may refuse, and that its handler answers. Await it for the
+    /// result, or [`UpdateCall::start`] it and go on when it is accepted.
+    pub fn update<A: Serialize + 'static, T: Value>(
+        &self,
+        name: impl Into<String>,
+        argument: &A,
+    ) -> UpdateCall<T> {
+        let connection = self.connection.clone();
+        UpdateCall::new(
+            connection,
+            self.execution(),
+            name.into(),
+            to_payloads(argument),
+        )
+    }
+
+    /// An update that was sent before, by its id.
+    pub fn update_by_id<T: Value>(&self, update_id: impl Into<String>) -> UpdateHandle<T> {
+        UpdateHandle::by_id(self.connection.clone(), self.execution(), update_id.into())
     }
 
     /// Asks the workflow to cancel; how it ends is up to its code.

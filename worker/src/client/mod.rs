@@ -6,6 +6,7 @@ mod activity;
 mod error;
 mod handle;
 mod start;
+mod update;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,9 +14,10 @@ use std::time::Duration;
 use fermata_transport::{Options, Transport};
 
 pub use activity::ActivityHandle;
-pub use error::{ClientError, ResultError};
+pub use error::{ClientError, ResultError, UpdateError};
 pub use handle::WorkflowHandle;
 pub use start::{SignalWithStartCall, StartCall};
+pub use update::{UpdateCall, UpdateHandle, UpdateStage, UpdateWithStartCall};
 
 use crate::activity::ActivityToken;
 use crate::codec::{Codec, PayloadCodec};

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use fermata_proto::common::{
-    Header, Memo, Payload, Payloads, RetryPolicy, SearchAttributes, WorkflowType,
+    Header, Memo, Payload, Payloads, RetryPolicy, SearchAttributes, WorkflowExecution, WorkflowType,
 };
 use fermata_proto::enums::{TaskQueueKind, WorkflowIdConflictPolicy, WorkflowIdReusePolicy};
 use fermata_proto::rpc::{Request, Response};
@@ -18,6 +18,7 @@ use futures::future::{BoxFuture, FutureExt};
 use serde::Serialize;
 
 use super::handle::WorkflowHandle;
+use super::update::{UpdateCall, UpdateWithStartCall};
 use super::{ClientError, REQUEST_MAX};
 use crate::connection::Connection;
 use crate::payload::{PayloadError, Value, to_payloads};
@@ -28,8 +29,8 @@ const SIGNAL_WITH_START: &str = "signal with start workflow";
 /// A workflow about to be started: set options, then await it.
 #[must_use = "a workflow is started when this is awaited"]
 pub struct StartCall<R> {
-    connection: Connection,
-    request: StartWorkflowExecutionRequest,
+    pub(super) connection: Connection,
+    pub(super) request: StartWorkflowExecutionRequest,
     error: Option<PayloadError>,
     result: PhantomData<fn() -> R>,
 }
@@ -162,9 +163,24 @@ impl<R: Value> StartCall<R> {
         }
     }
 
+    /// Updates the workflow if it is open, else starts it and updates it: both happen or neither. Gives both handles.
+    pub fn update<T: Serialize + 'static, U: Value>(
+        self,
+        name: impl Into<String>,
+        argument: &T,
+    ) -> UpdateWithStartCall<R, U> {
+        let update = UpdateCall::new(
+            self.connection.clone(),
+            WorkflowExecution::default(),
+            name.into(),
+            to_payloads(argument),
+        );
+        UpdateWithStartCall::new(self, update)
+    }
+
     /// # Errors
     /// If something is missing.
-    fn checked(mut self, what: &'static str) -> Result<Self, ClientError> {
+    pub(super) fn checked(mut self, what: &'static str) -> Result<Self, ClientError> {
         if self.request.workflow_id.is_empty() {
             self.request.workflow_id = uuid::Uuid::new_v4().to_string();
         }

@@ -29,6 +29,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod timer;
+mod update;
 
 use std::cell::{RefCell, RefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -46,6 +47,7 @@ use fermata_proto::event::{
     HistoryEvent, HistoryEventAttributes, WorkflowTaskStartedEventAttributes,
 };
 use fermata_proto::failure::{CanceledFailureInfo, Failure, FailureFailureInfo};
+use fermata_proto::protocol::Message;
 use fermata_proto::query::WorkflowQuery;
 use futures::future::LocalBoxFuture;
 
@@ -62,12 +64,14 @@ pub(crate) use side_effect::SideEffect;
 pub(crate) use signal::{Signal, SignalHandler};
 pub(crate) use slot::{Outcome, Sequence, Step};
 pub(crate) use state::{Ended, QueryHandler, State};
+pub(crate) use update::{UpdateHandler, input as update_input};
 
 use crate::error::{ApplicationError, WorkflowError, panic_message};
 use crate::workflow::{WorkflowContext, WorkflowInfo};
 use executor::Executor;
 use marker::Recorded;
 use random::Random;
+use update::Arrived;
 
 /// Workflow code, by type name in the registry.
 pub(crate) type Definition =
@@ -102,6 +106,10 @@ pub(crate) struct Machine {
     /// None before the first event.
     shared: Option<Rc<Shared>>,
     next_event_id: i64,
+    /// Events up to [`Self::next_event_id`] may come once more.
+    is_rewound: bool,
+    /// Updates that came with the next live task.
+    arrived: Vec<Arrived>,
     is_closed: bool,
     /// Counted up whenever the code is polled: whoever watches sees that it gives way.
     pulse: Arc<AtomicU64>,
@@ -118,6 +126,8 @@ impl Machine {
             executor: Executor::default(),
             shared: None,
             next_event_id: 1,
+            is_rewound: false,
+            arrived: Vec::new(),
             is_closed: false,
             pulse: Arc::default(),
             #[cfg(test)]
@@ -134,6 +144,31 @@ impl Machine {
     /// The event that it must be fed next.
     pub fn next_event_id(&self) -> i64 {
         self.next_event_id
+    }
+
+    /// Whether events from this one on go on where the last ones ended.
+    pub fn takes_from(&self, event_id: i64) -> bool {
+        event_id == self.next_event_id || self.is_rewound && event_id < self.next_event_id
+    }
+
+    /// Takes what came with a workflow task, before it is fed the task's events.
+    ///
+    /// # Errors
+    /// If one is no update.
+    pub fn bring(&mut self, messages: &[Message]) -> Result<(), TaskFailure> {
+        let arrived = messages.iter().map(Arrived::from_message);
+        self.arrived = arrived.collect::<Result<_, _>>()?;
+        Ok(())
+    }
+
+    /// The workflow task that `started_event_id` started did nothing but refuse updates, and history shows nothing of it: the
+    /// next events take the place of those that told of it.
+    pub fn rewind(&mut self, started_event_id: i64) {
+        if self.next_event_id == started_event_id + 1 {
+            // The task was scheduled right before it was started.
+            self.next_event_id = started_event_id - 1;
+            self.is_rewound = true;
+        }
     }
 
     /// The code has ended: nothing comes after.
@@ -167,6 +202,10 @@ impl Machine {
         started_event_id: i64,
     ) -> Result<(), TaskFailure> {
         for (index, event) in events.iter().enumerate() {
+            if self.is_rewound && event.event_id < self.next_event_id {
+                continue;
+            }
+            self.is_rewound = false;
             if event.event_id != self.next_event_id {
                 return Err(TaskFailure::Gap {
                     expected: self.next_event_id,
@@ -195,12 +234,21 @@ impl Machine {
         Ok(())
     }
 
-    /// Ends the workflow task and gives what it asks for.
+    /// Ends the workflow task and gives what it asks for; what it says of updates is in [`Self::take_messages`].
     pub fn finish_task(&mut self) -> Vec<Command> {
-        match &self.shared {
-            Some(shared) => shared.state().commands.send(),
-            None => Vec::new(),
-        }
+        // Updates of a run that has closed end with it.
+        let is_open = !self.is_closed;
+        self.with_state(|state| {
+            if is_open {
+                state.reject_unhandled_updates();
+            }
+            state.commands.send()
+        })
+    }
+
+    /// What the workflow task that was finished last says about updates. The placing commands are among its commands.
+    pub fn take_messages(&mut self) -> Vec<Message> {
+        self.with_state(|state| state.updates.take_messages())
     }
 
     /// Goes on with what local activities gave, one after the other.
@@ -239,11 +287,12 @@ impl Machine {
                 .is_some_and(|shared| shared.state().local_activities.has_open())
     }
 
-    /// Whether others wait for commands of this task: an activity to be scheduled, a child to be started.
+    /// Whether others wait for what this task asks for: an activity to be scheduled, the caller of an update.
     pub fn has_urgent_commands(&self) -> bool {
-        self.shared
-            .as_ref()
-            .is_some_and(|shared| shared.state().commands.has_more_than_markers())
+        self.shared.as_ref().is_some_and(|shared| {
+            let state = shared.state();
+            state.commands.has_more_than_markers() || state.updates.has_messages()
+        })
     }
 
     /// How long the workflow says that a workflow task may take.
@@ -361,6 +410,12 @@ impl Machine {
                 });
                 true
             }
+            A::WorkflowExecutionUpdateAdmitted(admitted) => {
+                if let Some(request) = &admitted.request {
+                    state.updates.admit(event.event_id, request);
+                }
+                true
+            }
             A::WorkflowExecutionCancelRequested(cancel) => {
                 state
                     .cancel_requested
@@ -437,6 +492,13 @@ impl Machine {
             state.history_length = event.event_id;
             state.history_bytes = started.history_size_bytes;
             state.suggest_continue_as_new = started.suggest_continue_as_new;
+            if ahead.is_some() {
+                let accepted = std::mem::take(&mut state.recorded.updates);
+                state.updates.replay_task(accepted.iter().map(|a| &**a));
+            } else {
+                let arrived = std::mem::take(&mut self.arrived);
+                state.updates.begin_task(arrived);
+            }
         }
         self.go_on(&shared)?;
         if ahead.is_none() {
@@ -449,7 +511,11 @@ impl Machine {
             shared.state().replay_local_activity(recorded)?;
             self.go_on(&shared)?;
         }
-        let _sent = shared.state().commands.send();
+        let mut state = shared.state();
+        let _sent = state.commands.send();
+        // They were said when the task was live.
+        drop(state.updates.take_messages());
+        drop(state);
         #[cfg(test)]
         self.replayed.push(_sent);
         Ok(())
@@ -461,7 +527,15 @@ impl Machine {
         catch_unwind(AssertUnwindSafe(|| {
             deliver_signals(shared);
             deliver_cancel(shared);
-            self.executor.run(shared);
+            loop {
+                deliver_updates(shared, &mut self.executor);
+                self.executor.run(shared);
+                // The code may have registered a handler for an update that waited.
+                let state = shared.state();
+                if state.result.is_some() || !state.updates.has_next() {
+                    break;
+                }
+            }
         }))
         .map_err(|panic| TaskFailure::Panic(panic_message(&*panic).to_owned()))?;
         let mut state = shared.state();
@@ -470,6 +544,16 @@ impl Machine {
             let sequence = state.next_sequence();
             state.commands.push(sequence, closing);
             self.is_closed = true;
+            if !state.is_replaying && !state.updates.running.is_empty() {
+                let unfinished: Vec<&str> =
+                    state.updates.running.values().map(String::as_str).collect();
+                tracing::warn!(
+                    workflow_id = shared.info.workflow_id,
+                    updates = unfinished.join(", "),
+                    "the workflow ends before handlers of its updates: their callers hear of a failure; wait for \
+                     ctx.all_handlers_finished() first"
+                );
+            }
         }
         Ok(())
     }
@@ -486,7 +570,9 @@ impl Drop for Machine {
             state.is_torn_down = true;
             let queries = std::mem::take(&mut state.queries);
             let signals = std::mem::take(&mut state.signals.handlers);
-            (queries, signals, std::mem::take(&mut state.spawned))
+            let updates = std::mem::take(&mut state.updates.handlers);
+            let spawned = std::mem::take(&mut state.spawned);
+            (queries, signals, updates, spawned)
         };
         let executor = std::mem::take(&mut self.executor);
         // What the code holds is code of users too, and whoever drops a run is at work on another.
@@ -527,6 +613,67 @@ fn deliver_signals(shared: &Rc<Shared>) {
             None => shared.state().signals.keep(signal),
         }
     }
+}
+
+/// Begins the handlers of updates that have come, in order.
+fn deliver_updates(shared: &Rc<Shared>, executor: &mut Executor) {
+    loop {
+        let next = {
+            let mut state = shared.state();
+            if state.result.is_some() {
+                return;
+            }
+            state.updates.next()
+        };
+        let Some((update, handler)) = next else {
+            return;
+        };
+        let ctx = WorkflowContext::new(shared.clone()).of_update(&update.update_id);
+        let begun = begin_update(shared, &update, &*handler, ctx);
+        let mut state = shared.state();
+        match begun {
+            Ok(code) => {
+                state.accept_update(&update);
+                drop(state);
+                let ended = Rc::downgrade(shared);
+                let task = async move {
+                    let result = code.await;
+                    if let Some(shared) = ended.upgrade() {
+                        shared.state().end_update(&update, result);
+                    }
+                };
+                executor.begin(Box::pin(task), shared);
+            }
+            Err(failure) if update.is_open() => state.reject_update(&update, failure),
+            Err(failure) => {
+                let text = format!(
+                    "begin update {:?}, which history says was accepted: {}",
+                    update.name(),
+                    failure.message
+                );
+                state.result = Some(Err(WorkflowError::task_failed(text)));
+            }
+        }
+    }
+}
+
+/// Asks the validator of an update that may still be refused; its code only looks.
+fn begin_update(
+    shared: &Rc<Shared>,
+    update: &Arrived,
+    handler: &dyn UpdateHandler,
+    ctx: WorkflowContext,
+) -> Result<LocalBoxFuture<'static, Ended>, Box<Failure>> {
+    shared.state().is_read_only = true;
+    let begun = catch_unwind(AssertUnwindSafe(|| {
+        handler.begin(ctx, update.arguments(), update.is_open())
+    }));
+    shared.state().is_read_only = false;
+    begun.unwrap_or_else(|panic| {
+        let text = format!("the validator panicked: {}", panic_message(&*panic));
+        let error = ApplicationError::new(text).with_type("Panic");
+        Err(Box::new(error.into_failure()))
+    })
 }
 
 fn deliver_cancel(shared: &Rc<Shared>) {

@@ -9,11 +9,12 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use bytes::Bytes;
+use fermata_core::Reply;
 use fermata_proto::common::{Payloads, WorkflowExecution};
 use fermata_proto::enums::IndexedValueType;
 use fermata_proto::event::HistoryEventAttributes;
 use fermata_proto::rpc::{CompleteActivity, RejectionKind, Request};
-use fermata_proto::service::*;
+use fermata_proto::service::{RespondWorkflowTaskCompletedRequestCapabilities as Capabilities, *};
 use fermata_proto::time::Timestamp;
 use futures::future::{FutureExt, LocalBoxFuture, join_all};
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -163,6 +164,8 @@ impl<'a> Driver<'a> {
             elapsed: self.world.now.since(self.began),
             histories,
             inputs: self.inputs,
+            updates: self.world.updates,
+            workflow_id: self.workflow_id,
             last: self
                 .chain
                 .last()
@@ -175,14 +178,12 @@ impl<'a> Driver<'a> {
         self.agenda.insert((at, self.entries), due);
     }
 
-    fn request(&mut self, workflow_id: &str, request: Request) -> Result<(), TestEnd> {
-        match self.world.request(workflow_id, request) {
-            Ok(_) => Ok(()),
-            Err(source) => Err(TestEnd::Refused {
-                workflow_id: workflow_id.to_owned(),
-                source,
-            }),
-        }
+    fn request(&mut self, workflow_id: &str, request: Request) -> Result<Reply, TestEnd> {
+        let reply = self.world.request(workflow_id, request);
+        reply.map_err(|source| TestEnd::Refused {
+            workflow_id: workflow_id.to_owned(),
+            source,
+        })
     }
 
     /// How the workflow under test has ended, if it has.
@@ -304,6 +305,7 @@ impl<'a> Driver<'a> {
             workflow_id: workflow_id.clone(),
             source,
         };
+        machine.bring(&response.messages).map_err(failed)?;
         machine
             .feed(&events, response.started_event_id)
             .map_err(failed)?;
@@ -333,14 +335,24 @@ impl<'a> Driver<'a> {
         let request = RespondWorkflowTaskCompletedRequest {
             task_token: response.task_token,
             commands: machine.finish_task(),
+            messages: machine.take_messages(),
+            capabilities: Some(Capabilities {
+                discard_speculative_workflow_task_with_events: true,
+            }),
             identity: IDENTITY.to_owned(),
             namespace: NAMESPACE.to_owned(),
             ..RespondWorkflowTaskCompletedRequest::default()
         };
         self.world.now = self.world.now + elapsed;
-        self.machines.insert(run_id, machine);
         let request = Request::RespondWorkflowTaskCompleted(Box::new(request));
-        self.request(&workflow_id, request)
+        let reply = self.request(&workflow_id, request)?;
+        if let Reply::WorkflowTaskCompleted { response: done, .. } = reply
+            && done.reset_history_event_id > 0
+        {
+            machine.rewind(response.started_event_id);
+        }
+        self.machines.insert(run_id, machine);
+        Ok(())
     }
 
     fn note(&mut self, activity_type: &str, input: Option<Payloads>) {

@@ -12,6 +12,7 @@ use fermata_proto::common::{Payloads, WorkflowType};
 use fermata_proto::enums::{IndexedValueType, WorkflowIdReusePolicy};
 use fermata_proto::rpc::Rejection;
 use fermata_proto::service::StartWorkflowExecutionRequest;
+use fermata_proto::update::Outcome;
 use futures::future::{FutureExt, LocalBoxFuture};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -360,6 +361,8 @@ pub struct TestRun<R> {
     pub elapsed: Duration,
     pub(super) histories: Vec<WorkflowHistory>,
     pub(super) inputs: BTreeMap<String, Vec<Option<Payloads>>>,
+    pub(super) workflow_id: String,
+    pub(super) updates: BTreeMap<(String, String), Result<Outcome, Rejection>>,
     pub(super) last: Option<Machine>,
 }
 
@@ -380,6 +383,24 @@ impl<R> TestRun<R> {
                 .unwrap_or_else(|error| panic!("arguments of {activity_type}: {}", chain(&error)))
         };
         inputs.map(read).collect()
+    }
+
+    /// What the caller of an update heard, see [`RunningWorkflow::update`].
+    ///
+    /// # Errors
+    /// If it was refused or failed, or the workflow closed before it.
+    ///
+    /// # Panics
+    /// If there was no such update.
+    pub fn update<T: DeserializeOwned + 'static>(
+        &self,
+        update_id: &str,
+    ) -> Result<T, WorkflowError> {
+        let key = (self.workflow_id.clone(), update_id.to_owned());
+        let ended = self.updates.get(&key);
+        let ended =
+            ended.unwrap_or_else(|| panic!("no update {update_id:?} of the workflow ended"));
+        running::outcome(ended)
     }
 
     /// Asks the closed workflow.

@@ -5,15 +5,18 @@ use std::time::Duration;
 
 use fermata_proto::common::WorkflowExecution;
 use fermata_proto::query::WorkflowQuery;
-use fermata_proto::rpc::{Request, RequestCancelWorkflow, SignalWorkflow, TerminateWorkflow};
+use fermata_proto::rpc::{
+    Rejection, Request, RequestCancelWorkflow, SignalWorkflow, TerminateWorkflow,
+};
 use fermata_proto::service::*;
 use fermata_proto::time::Timestamp;
+use fermata_proto::update::{self, Outcome, OutcomeValue};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::world::World;
+use super::world::{IDENTITY, World};
 use crate::error::{ApplicationError, WorkflowError};
-use crate::machine::Machine;
+use crate::machine::{Machine, update_input};
 use crate::payload::{from_payloads, to_payloads};
 
 /// A workflow in the middle of its run, for steps of a test.
@@ -55,6 +58,37 @@ impl RunningWorkflow<'_> {
             request,
             sender,
         })));
+    }
+
+    /// Sends an update. Who wants to know what came of it asks [`Self::update_outcome`] in a later step, or
+    /// [`super::TestRun::update`] at the end.
+    ///
+    /// # Panics
+    /// If no such workflow is open, or `argument` has no payload form.
+    pub fn update<T: Serialize + 'static>(&mut self, update_id: &str, name: &str, argument: &T) {
+        let argument = to_payloads(argument).expect("an update's argument has a payload form");
+        let request = UpdateWorkflowExecutionRequest {
+            workflow_execution: Some(self.execution()),
+            request: Some(update::Request {
+                meta: Some(update::Meta {
+                    update_id: update_id.to_owned(),
+                    identity: IDENTITY.to_owned(),
+                }),
+                input: Some(update_input(name.to_owned(), argument)),
+                ..update::Request::default()
+            }),
+            ..UpdateWorkflowExecutionRequest::default()
+        };
+        self.ask(Request::UpdateWorkflowExecution(Box::new(request)));
+    }
+
+    /// What the caller of an update has heard; none while it waits.
+    pub fn update_outcome<T: DeserializeOwned + 'static>(
+        &self,
+        update_id: &str,
+    ) -> Option<Result<T, WorkflowError>> {
+        let key = (self.workflow_id.clone(), update_id.to_owned());
+        self.world.updates.get(&key).map(outcome)
     }
 
     /// # Panics
@@ -110,6 +144,26 @@ impl RunningWorkflow<'_> {
         if let Err(rejection) = self.world.request(&workflow_id, request) {
             panic!("a step of the test on workflow {workflow_id:?} was refused: {rejection}");
         }
+    }
+}
+
+/// What an update gave.
+pub(super) fn outcome<T: DeserializeOwned + 'static>(
+    ended: &Result<Outcome, Rejection>,
+) -> Result<T, WorkflowError> {
+    let outcome = match ended {
+        Ok(outcome) => outcome,
+        Err(rejection) => {
+            let text = format!("the update did not happen: {rejection}");
+            return Err(ApplicationError::new(text).with_type("Aborted").into());
+        }
+    };
+    match &outcome.value {
+        Some(OutcomeValue::Success(result)) => Ok(from_payloads(Some(result))?),
+        Some(OutcomeValue::Failure(failure)) => {
+            Err(WorkflowError::Failed(Box::new(failure.clone())))
+        }
+        None => Ok(from_payloads(None)?),
     }
 }
 

@@ -40,6 +40,7 @@ use crate::payload::{
 pub struct WorkflowContext {
     pub(super) shared: Rc<Shared>,
     pub(super) scope: ScopeId,
+    pub(super) update_id: Option<Rc<str>>,
 }
 
 impl WorkflowContext {
@@ -47,7 +48,14 @@ impl WorkflowContext {
         Self {
             shared,
             scope: ROOT,
+            update_id: None,
         }
+    }
+
+    /// For the handler of an update.
+    pub(crate) fn of_update(mut self, update_id: &str) -> Self {
+        self.update_id = Some(update_id.into());
+        self
     }
 
     pub fn info(&self) -> &WorkflowInfo {
@@ -257,6 +265,7 @@ impl WorkflowContext {
         Self {
             scope,
             shared: self.shared.clone(),
+            update_id: self.update_id.clone(),
         }
     }
 
@@ -384,8 +393,8 @@ impl WorkflowContext {
     }
 }
 
-/// Why a query has no answer.
-fn unreadable(error: PayloadError) -> Box<Failure> {
+/// Why a query has no answer, or an update is refused.
+pub(super) fn unreadable(error: PayloadError) -> Box<Failure> {
     let error = ApplicationError::new(chain(&error)).with_type("PayloadError");
     Box::new(error.non_retryable().into_failure())
 }

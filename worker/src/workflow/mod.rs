@@ -16,6 +16,7 @@ mod local_activity_call;
 mod saga;
 mod signals;
 mod timer;
+mod updates;
 mod wait;
 
 #[cfg(feature = "testing")]
@@ -31,4 +32,5 @@ pub use local_activity_call::{LocalActivityCall, LocalActivityFuture};
 pub use saga::{Saga, SagaError};
 pub use signals::Signals;
 pub use timer::Timer;
+pub use updates::UpdateRegistration;
 pub use wait::WaitUntil;
