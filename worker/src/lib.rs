@@ -41,6 +41,7 @@ mod machine;
 mod name;
 mod payload;
 mod retry;
+mod setters;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod worker;

@@ -29,6 +29,7 @@ use crate::error::{
 use crate::history::WorkflowHistory;
 use crate::machine::{LocalActivityEnd, LocalActivityResult, LocalActivityTask, Machine, RunName};
 use crate::retry;
+use crate::worker::Registry;
 
 /// More than any test means to have.
 const WORKFLOW_TASKS_MAX: usize = 100_000;
@@ -57,6 +58,7 @@ struct Real {
 
 pub(super) struct Driver<'a> {
     environment: &'a TestEnvironment,
+    registry: Registry,
     world: World,
     machines: BTreeMap<String, Machine>,
     agenda: BTreeMap<(Timestamp, usize), Due>,
@@ -73,11 +75,13 @@ pub(super) struct Driver<'a> {
 impl<'a> Driver<'a> {
     pub fn new(
         environment: &'a TestEnvironment,
+        registry: Registry,
         search_attributes: BTreeMap<String, IndexedValueType>,
     ) -> Self {
         let world = World::new(search_attributes);
         Self {
             environment,
+            registry,
             began: world.now,
             world,
             machines: BTreeMap::new(),
@@ -265,7 +269,7 @@ impl<'a> Driver<'a> {
         execution: &WorkflowExecution,
         workflow_type: &str,
     ) -> Result<Machine, TestEnd> {
-        let definitions = &self.environment.registry.workflows;
+        let definitions = &self.registry.workflows;
         let Some(definition) = definitions.get(workflow_type) else {
             return Err(TestEnd::NotRegistered {
                 what: "workflow",
@@ -477,7 +481,7 @@ impl<'a> Driver<'a> {
             let work = futures::future::ready(Some(ended)).boxed_local();
             return Ok((None, mock.length, work));
         }
-        let Some(code) = self.environment.registry.activities.get(&name) else {
+        let Some(code) = self.registry.activities.get(&name).cloned() else {
             let what = "activity";
             return Err(TestEnd::NotRegistered { what, name });
         };

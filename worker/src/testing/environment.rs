@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::marker::PhantomData;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -20,13 +19,12 @@ use serde::de::DeserializeOwned;
 use super::driver::Driver;
 use super::running::{self, RunningWorkflow};
 use super::world::NAMESPACE;
-use crate::activity::ActivityContext;
 use crate::error::{ActivityError, ActivityResult, WorkflowError, WorkflowResult, chain};
 use crate::history::WorkflowHistory;
 use crate::machine::{Ended, Machine, TaskFailure};
-use crate::name::{Activity, IntoActivity, IntoWorkflow, Workflow, function_name};
+use crate::name::{IntoActivity, IntoWorkflow};
 use crate::payload::{PayloadError, Value, from_payloads, to_payloads};
-use crate::worker::{RegisteredTwice, Registry, activity_code, definition};
+use crate::worker::{RegisteredTwice, Registration, registers_activities, registers_workflows};
 use crate::workflow::{WorkflowContext, queue};
 
 pub(super) type MockCode =
@@ -41,7 +39,7 @@ pub(super) struct Mock {
 }
 
 /// Runs workflow code without any server: the rules are the server's, the clock is virtual and jumps to the next timer,
-/// activities are real or mocked.
+/// activities are real or mocked. While a real activity runs, the virtual clock goes no faster than the real one.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -74,10 +72,9 @@ pub(super) struct Mock {
 /// ```
 #[derive(Default)]
 pub struct TestEnvironment {
-    pub(super) registry: Registry,
+    registration: Registration,
     pub(super) mocks: BTreeMap<String, Mock>,
     search_attributes: BTreeMap<String, IndexedValueType>,
-    error: Option<RegisteredTwice>,
 }
 
 impl TestEnvironment {
@@ -85,33 +82,8 @@ impl TestEnvironment {
         Self::default()
     }
 
-    /// Hosts a workflow, as [`crate::Worker::workflow`]: the one that is tested, and children.
-    #[must_use]
-    pub fn workflow<F, Fut, A, R>(self, function: F) -> Self
-    where
-        F: Fn(WorkflowContext, A) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = WorkflowResult<R>> + 'static,
-        A: DeserializeOwned + 'static,
-        R: Serialize + 'static,
-    {
-        self.workflow_as(Workflow::named(function_name::<F>()), function)
-    }
-
-    /// As [`crate::Worker::workflow_as`].
-    #[must_use]
-    pub fn workflow_as<F, Fut, A, R>(mut self, name: Workflow<A, R>, function: F) -> Self
-    where
-        F: Fn(WorkflowContext, A) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = WorkflowResult<R>> + 'static,
-        A: DeserializeOwned + 'static,
-        R: Serialize + 'static,
-    {
-        let added = self
-            .registry
-            .add_workflow(name.name().to_owned(), definition(function));
-        self.error = self.error.or(added.err());
-        self
-    }
+    registers_workflows!();
+    registers_activities!();
 
     /// Plays a child workflow: `answer` is what it ends with, at once.
     #[must_use]
@@ -133,40 +105,8 @@ impl TestEnvironment {
                 futures::future::ready(answer(input)).boxed_local()
             },
         );
-        let name = workflow.workflow_type().into_owned();
-        let added = self.registry.add_workflow(name, definition);
-        self.error = self.error.or(added.err());
-        self
-    }
-
-    /// Hosts a real activity, as [`crate::Worker::activity`]. While it runs, the virtual clock goes no faster than the real
-    /// one.
-    #[must_use]
-    pub fn activity<F, Fut, A, R, E>(self, function: F) -> Self
-    where
-        F: Fn(ActivityContext, A) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<R, E>> + Send + 'static,
-        A: DeserializeOwned + 'static,
-        R: Serialize + 'static,
-        E: Into<ActivityError>,
-    {
-        self.activity_as(Activity::named(function_name::<F>()), function)
-    }
-
-    /// As [`crate::Worker::activity_as`].
-    #[must_use]
-    pub fn activity_as<F, Fut, A, R, E>(mut self, name: Activity<A, R>, function: F) -> Self
-    where
-        F: Fn(ActivityContext, A) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<R, E>> + Send + 'static,
-        A: DeserializeOwned + 'static,
-        R: Serialize + 'static,
-        E: Into<ActivityError>,
-    {
-        let added = self
-            .registry
-            .add_activity(name.name().to_owned(), activity_code(function));
-        self.error = self.error.or(added.err());
+        self.registration
+            .add_workflow(&workflow.workflow_type(), definition);
         self
     }
 
@@ -287,9 +227,14 @@ impl<R: Value> TestWorkflow<'_, R> {
     /// Runs it to its end. Every history that it makes is replayed too, so code that is not deterministic is found here.
     pub async fn run(self) -> TestRun<R> {
         let environment = self.environment;
-        let mut driver = Driver::new(environment, environment.search_attributes.clone());
-        let ended = if let Some(error) = &environment.error {
-            Err(TestEnd::Registered(error.clone()))
+        let registry = environment.registration.registry();
+        let mut driver = Driver::new(
+            environment,
+            registry.as_ref().copied().cloned().unwrap_or_default(),
+            environment.search_attributes.clone(),
+        );
+        let ended = if let Err(error) = registry {
+            Err(TestEnd::Registered(error))
         } else if let Some(error) = self.error {
             Err(TestEnd::Payload(error))
         } else {

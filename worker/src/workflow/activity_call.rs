@@ -18,6 +18,7 @@ use super::context::WorkflowContext;
 use crate::error::{WorkflowError, WorkflowResult};
 use crate::machine::{ActivityCancellation, Outcome, Step};
 use crate::payload::{PayloadError, from_payloads};
+use crate::setters::setters;
 
 /// An activity about to be scheduled: set options, then await it, or [`Self::start`] it and await it later.
 #[must_use = "an activity is scheduled when it is awaited or started"]
@@ -55,40 +56,22 @@ impl<R: DeserializeOwned + 'static> ActivityCall<R> {
         }
     }
 
-    /// The task queue of the workers that host it; by default the workflow's.
-    pub fn queue(mut self, task_queue: impl Into<String>) -> Self {
-        self.attributes.task_queue = Some(queue(task_queue.into()));
-        self
-    }
-
-    /// How long one attempt may take.
-    pub fn start_to_close(mut self, timeout: Duration) -> Self {
-        self.attributes.start_to_close_timeout = Some(timeout);
-        self
-    }
-
-    /// How long it may take in all, with waiting and retries.
-    pub fn schedule_to_close(mut self, timeout: Duration) -> Self {
-        self.attributes.schedule_to_close_timeout = Some(timeout);
-        self
-    }
-
-    /// How long it may wait for a worker.
-    pub fn schedule_to_start(mut self, timeout: Duration) -> Self {
-        self.attributes.schedule_to_start_timeout = Some(timeout);
-        self
-    }
-
-    /// How long an attempt may go without a heartbeat.
-    pub fn heartbeat(mut self, timeout: Duration) -> Self {
-        self.attributes.heartbeat_timeout = Some(timeout);
-        self
-    }
-
-    /// How failed attempts are repeated; by default after 1 s, 2 s, 4 s and so on up to 100 s, without end.
-    pub fn retry(mut self, policy: RetryPolicy) -> Self {
-        self.attributes.retry_policy = Some(policy);
-        self
+    setters! { attributes:
+        /// The task queue of the workers that host it; by default the workflow's.
+        queue(task_queue: impl Into<String>) => task_queue = Some(queue(task_queue.into()));
+        /// How long one attempt may take.
+        start_to_close(timeout: Duration) => start_to_close_timeout = Some(timeout);
+        /// How long it may take in all, with waiting and retries.
+        schedule_to_close(timeout: Duration) => schedule_to_close_timeout = Some(timeout);
+        /// How long it may wait for a worker.
+        schedule_to_start(timeout: Duration) => schedule_to_start_timeout = Some(timeout);
+        /// How long an attempt may go without a heartbeat.
+        heartbeat(timeout: Duration) => heartbeat_timeout = Some(timeout);
+        /// How failed attempts are repeated; by default after 1 s, 2 s, 4 s and so on up to 100 s, without end.
+        retry(policy: RetryPolicy) => retry_policy = Some(policy);
+        headers(headers: BTreeMap<String, Payload>) => header = Some(Header { fields: headers });
+        /// An id of its own choice, unique among the run's open activities; by default a number.
+        id(activity_id: impl Into<String>) => activity_id = activity_id.into();
     }
 
     /// At most this many attempts, the first included; 0 for no bound.
@@ -102,17 +85,6 @@ impl<R: DeserializeOwned + 'static> ActivityCall<R> {
 
     pub fn on_cancel(mut self, cancellation: ActivityCancellation) -> Self {
         self.cancellation = cancellation;
-        self
-    }
-
-    pub fn headers(mut self, headers: BTreeMap<String, Payload>) -> Self {
-        self.attributes.header = Some(Header { fields: headers });
-        self
-    }
-
-    /// An id of its own choice, unique among the run's open activities; by default a number.
-    pub fn id(mut self, activity_id: impl Into<String>) -> Self {
-        self.attributes.activity_id = activity_id.into();
         self
     }
 

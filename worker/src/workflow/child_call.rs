@@ -20,6 +20,7 @@ use super::external::ExternalWorkflow;
 use crate::error::{WorkflowError, WorkflowResult};
 use crate::machine::{ChildCancellation, ChildSteps, Step};
 use crate::payload::PayloadError;
+use crate::setters::setters;
 
 /// A child workflow about to be started: set options, then await its result, or [`Self::start`] it.
 #[must_use = "a child is started when it is awaited or started"]
@@ -58,69 +59,28 @@ impl<R: DeserializeOwned + 'static> ChildCall<R> {
         }
     }
 
-    /// The child's workflow id; by default a UUID.
-    pub fn id(mut self, workflow_id: impl Into<String>) -> Self {
-        self.attributes.workflow_id = workflow_id.into();
-        self
-    }
-
-    /// The task queue of the workers that host it; by default the parent's.
-    pub fn queue(mut self, task_queue: impl Into<String>) -> Self {
-        self.attributes.task_queue = Some(queue(task_queue.into()));
-        self
-    }
-
-    /// Another namespace than the parent's.
-    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
-        self.attributes.namespace = namespace.into();
-        self
-    }
-
-    /// What becomes of it when the parent closes first; by default it is terminated.
-    pub fn on_parent_close(mut self, policy: ParentClosePolicy) -> Self {
-        self.attributes.parent_close_policy = policy;
-        self
+    setters! { attributes:
+        /// The child's workflow id; by default a UUID.
+        id(workflow_id: impl Into<String>) => workflow_id = workflow_id.into();
+        /// The task queue of the workers that host it; by default the parent's.
+        queue(task_queue: impl Into<String>) => task_queue = Some(queue(task_queue.into()));
+        /// Another namespace than the parent's.
+        namespace(namespace: impl Into<String>) => namespace = namespace.into();
+        /// What becomes of it when the parent closes first; by default it is terminated.
+        on_parent_close(policy: ParentClosePolicy) => parent_close_policy = policy;
+        id_reuse(policy: WorkflowIdReusePolicy) => workflow_id_reuse_policy = policy;
+        /// How long it may take in all, with retries and continued runs.
+        execution_timeout(timeout: Duration) => workflow_execution_timeout = Some(timeout);
+        /// How long one run of it may take.
+        run_timeout(timeout: Duration) => workflow_run_timeout = Some(timeout);
+        retry(policy: RetryPolicy) => retry_policy = Some(policy);
+        cron(schedule: impl Into<String>) => cron_schedule = schedule.into();
+        memo(fields: BTreeMap<String, Payload>) => memo = Some(Memo { fields });
+        headers(headers: BTreeMap<String, Payload>) => header = Some(Header { fields: headers });
     }
 
     pub fn on_cancel(mut self, cancellation: ChildCancellation) -> Self {
         self.cancellation = cancellation;
-        self
-    }
-
-    pub fn id_reuse(mut self, policy: WorkflowIdReusePolicy) -> Self {
-        self.attributes.workflow_id_reuse_policy = policy;
-        self
-    }
-
-    /// How long it may take in all, with retries and continued runs.
-    pub fn execution_timeout(mut self, timeout: Duration) -> Self {
-        self.attributes.workflow_execution_timeout = Some(timeout);
-        self
-    }
-
-    /// How long one run of it may take.
-    pub fn run_timeout(mut self, timeout: Duration) -> Self {
-        self.attributes.workflow_run_timeout = Some(timeout);
-        self
-    }
-
-    pub fn retry(mut self, policy: RetryPolicy) -> Self {
-        self.attributes.retry_policy = Some(policy);
-        self
-    }
-
-    pub fn cron(mut self, schedule: impl Into<String>) -> Self {
-        self.attributes.cron_schedule = schedule.into();
-        self
-    }
-
-    pub fn memo(mut self, fields: BTreeMap<String, Payload>) -> Self {
-        self.attributes.memo = Some(Memo { fields });
-        self
-    }
-
-    pub fn headers(mut self, headers: BTreeMap<String, Payload>) -> Self {
-        self.attributes.header = Some(Header { fields: headers });
         self
     }
 

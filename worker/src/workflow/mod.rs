@@ -19,7 +19,6 @@ mod timer;
 mod updates;
 mod wait;
 
-#[cfg(feature = "testing")]
 pub(crate) use activity_call::queue;
 pub use activity_call::{ActivityCall, ActivityFuture};
 pub use cancel::{CancellationScope, Cancelled};
