@@ -34,6 +34,7 @@ mod activity;
 mod client;
 mod codec;
 mod connection;
+mod converter;
 mod error;
 mod history;
 mod interceptor;
@@ -53,7 +54,8 @@ pub use client::{
     StartCall, UpdateCall, UpdateError, UpdateHandle, UpdateStage, UpdateWithStartCall,
     WorkflowHandle,
 };
-pub use codec::{CodecFailure, PayloadCodec};
+pub use codec::{CodecError, CodecFailure, PayloadCodec};
+pub use converter::{ConverterFailure, DataConverter, FromValue, ToValue};
 pub use error::{ActivityError, ActivityResult, ApplicationError, WorkflowError, WorkflowResult};
 pub use history::WorkflowHistory;
 pub use interceptor::{

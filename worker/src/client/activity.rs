@@ -12,7 +12,7 @@ use super::{ClientError, REQUEST_MAX};
 use crate::activity::{ActivityToken, CancelReason};
 use crate::connection::Connection;
 use crate::error::ApplicationError;
-use crate::payload::{PayloadError, to_payloads};
+use crate::payload::PayloadError;
 
 const COMPLETE: &str = "complete an activity of workflow";
 const FAIL: &str = "fail an activity of workflow";
@@ -108,7 +108,7 @@ impl ActivityHandle {
     /// # Errors
     /// If the activity is over, or the engine does not answer.
     pub async fn complete<T: Serialize + 'static>(&self, result: &T) -> Result<(), ClientError> {
-        let result = self.payloads(COMPLETE, to_payloads(result))?;
+        let result = self.payloads(COMPLETE, self.connection.converter.to_payloads(result))?;
         let request = request!(
             self,
             RespondActivityTaskCompleted(RespondActivityTaskCompletedRequest) or RespondActivityTaskCompletedById(RespondActivityTaskCompletedByIdRequest),
@@ -136,7 +136,7 @@ impl ActivityHandle {
     /// # Errors
     /// As [`Self::complete`]; also if the workflow did not ask for it.
     pub async fn cancelled<T: Serialize + 'static>(&self, details: &T) -> Result<(), ClientError> {
-        let details = self.payloads(CANCEL, to_payloads(details))?;
+        let details = self.payloads(CANCEL, self.connection.converter.to_payloads(details))?;
         let request = request!(
             self,
             RespondActivityTaskCanceled(RespondActivityTaskCanceledRequest) or RespondActivityTaskCanceledById(RespondActivityTaskCanceledByIdRequest),
@@ -153,7 +153,7 @@ impl ActivityHandle {
         &self,
         details: &T,
     ) -> Result<Option<CancelReason>, ClientError> {
-        let details = self.payloads(HEARTBEAT, to_payloads(details))?;
+        let details = self.payloads(HEARTBEAT, self.connection.converter.to_payloads(details))?;
         let request = request!(
             self,
             RecordActivityTaskHeartbeat(RecordActivityTaskHeartbeatRequest) or RecordActivityTaskHeartbeatById(RecordActivityTaskHeartbeatByIdRequest),

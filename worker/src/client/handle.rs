@@ -20,7 +20,7 @@ use super::update::{UpdateCall, UpdateHandle};
 use super::{ClientError, REQUEST_MAX, ResultError};
 use crate::connection::Connection;
 use crate::history::WorkflowHistory;
-use crate::payload::{Value, from_payloads, to_payloads};
+use crate::payload::Value;
 
 /// How long one long poll for the result lasts; the next follows at once.
 const RESULT_POLL: Duration = Duration::from_secs(20);
@@ -185,7 +185,10 @@ impl<R: Value> WorkflowHandle<R> {
             A::WorkflowExecutionTimedOut(a) if !a.new_execution_run_id.is_empty() => {
                 Ok(Closed::NextRun(a.new_execution_run_id.clone()))
             }
-            A::WorkflowExecutionCompleted(a) => from_payloads(a.result.as_ref())
+            A::WorkflowExecutionCompleted(a) => self
+                .connection
+                .converter
+                .from_payloads(a.result.as_ref())
                 .map(Closed::Result)
                 .map_err(|source| ResultError::Payload {
                     workflow_id,
@@ -217,7 +220,8 @@ impl<R: Value> WorkflowHandle<R> {
         argument: &T,
     ) -> Result<(), ClientError> {
         const WHAT: &str = "signal workflow";
-        let input = to_payloads(argument).map_err(|source| self.no_payload(WHAT, source))?;
+        let input = self.connection.converter.to_payloads(argument);
+        let input = input.map_err(|source| self.no_payload(WHAT, source))?;
         let request = Request::SignalWorkflowExecution(Box::new(SignalWorkflow {
             request: SignalWorkflowExecutionRequest {
                 namespace: self.connection.namespace.name.clone(),
@@ -243,7 +247,8 @@ impl<R: Value> WorkflowHandle<R> {
         argument: &A,
     ) -> Result<T, ClientError> {
         const WHAT: &str = "query workflow";
-        let query_args = to_payloads(argument).map_err(|source| self.no_payload(WHAT, source))?;
+        let query_args = self.connection.converter.to_payloads(argument);
+        let query_args = query_args.map_err(|source| self.no_payload(WHAT, source))?;
         let request = Request::QueryWorkflow(Box::new(QueryWorkflowRequest {
             namespace: self.connection.namespace.name.clone(),
             execution: Some(self.execution()),
@@ -255,7 +260,10 @@ impl<R: Value> WorkflowHandle<R> {
             ..QueryWorkflowRequest::default()
         }));
         match self.call(QUERY_MAX, request).await {
-            Ok(Response::QueryWorkflow(response)) => from_payloads(response.query_result.as_ref())
+            Ok(Response::QueryWorkflow(response)) => self
+                .connection
+                .converter
+                .from_payloads(response.query_result.as_ref())
                 .map_err(|source| self.no_payload(WHAT, source)),
             answer => Err(not_done(WHAT, self.workflow_id.clone(), answer)),
         }
@@ -273,7 +281,7 @@ impl<R: Value> WorkflowHandle<R> {
             connection,
             self.execution(),
             name.into(),
-            to_payloads(argument),
+            self.connection.converter.to_payloads(argument),
         )
     }
 

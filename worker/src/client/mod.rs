@@ -22,9 +22,10 @@ pub use update::{UpdateCall, UpdateHandle, UpdateStage, UpdateWithStartCall};
 use crate::activity::ActivityToken;
 use crate::codec::{Codec, PayloadCodec};
 use crate::connection::Connection;
+use crate::converter::{Converter, DataConverter};
 use crate::interceptor::{Interceptor, Interceptors};
 use crate::name::IntoWorkflow;
-use crate::payload::{Value, to_payloads};
+use crate::payload::Value;
 
 /// How long a request is repeated while no engine answers.
 pub(crate) const REQUEST_MAX: Duration = Duration::from_secs(30);
@@ -73,7 +74,8 @@ impl Client {
     }
 
     /// # Errors
-    /// If NATS does not answer, holds no deployment, or the deployment has no such namespace.
+    /// If NATS does not answer, holds no deployment, the deployment has no such namespace, or speaks another version of the
+    /// protocol.
     pub async fn connect_with(options: ClientOptions) -> Result<Self, ClientError> {
         let identity = options.identity.unwrap_or_else(default_identity);
         let transport = Transport::connect(&Options {
@@ -91,6 +93,7 @@ impl Client {
                 transport,
                 namespace,
                 identity: identity.into(),
+                converter: Converter::default(),
                 codec: Codec::default(),
                 interceptors: Interceptors::default(),
             },
@@ -114,10 +117,17 @@ impl Client {
         })
     }
 
+    /// The same connection with values that the converter reads and writes, for this client and the workers made with it.
+    #[must_use]
+    pub fn with_converter(mut self, converter: impl DataConverter) -> Self {
+        self.connection.converter = Converter::of(converter);
+        self
+    }
+
     /// The same connection with payloads that the codec makes, for this client and the workers made with it.
     #[must_use]
     pub fn with_codec(mut self, codec: impl PayloadCodec) -> Self {
-        self.connection.codec = Codec(Some(Arc::new(codec)));
+        self.connection.codec = Codec::of(codec);
         self
     }
 
@@ -160,7 +170,7 @@ impl Client {
         StartCall::new(
             self.connection.clone(),
             &workflow.workflow_type(),
-            to_payloads(&argument),
+            self.connection.converter.to_payloads(&argument),
         )
     }
 

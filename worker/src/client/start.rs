@@ -20,7 +20,7 @@ use super::handle::WorkflowHandle;
 use super::update::{UpdateCall, UpdateWithStartCall};
 use super::{ClientError, REQUEST_MAX};
 use crate::connection::Connection;
-use crate::payload::{PayloadError, Value, to_payloads};
+use crate::payload::{PayloadError, Value};
 use crate::setters::setters;
 use crate::workflow::queue;
 
@@ -101,7 +101,7 @@ impl<R: Value> StartCall<R> {
     ) -> SignalWithStartCall<R> {
         SignalWithStartCall {
             signal_name: name.into(),
-            signal_input: to_payloads(argument),
+            signal_input: self.connection.converter.to_payloads(argument),
             start: self,
         }
     }
@@ -116,7 +116,7 @@ impl<R: Value> StartCall<R> {
             self.connection.clone(),
             WorkflowExecution::default(),
             name.into(),
-            to_payloads(argument),
+            self.connection.converter.to_payloads(argument),
         );
         UpdateWithStartCall::new(self, update)
     }

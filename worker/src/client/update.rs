@@ -25,7 +25,7 @@ use super::handle::{RETRY, WorkflowHandle};
 use super::start::{StartCall, not_done};
 use crate::connection::Connection;
 use crate::machine::update_input;
-use crate::payload::{PayloadError, Value, from_payloads};
+use crate::payload::{PayloadError, Value};
 
 const UPDATE: &str = "update workflow";
 const UPDATE_WITH_START: &str = "update with start workflow";
@@ -360,7 +360,8 @@ impl<R: Value> UpdateHandle<R> {
             Some(OutcomeValue::Success(result)) => Some(result),
             None => None,
         };
-        from_payloads(result.as_ref()).map_err(|source| UpdateError::Payload {
+        let read = self.connection.converter.from_payloads(result.as_ref());
+        read.map_err(|source| UpdateError::Payload {
             update_id: self.update_id().to_owned(),
             workflow_id: self.workflow_id().to_owned(),
             source,

@@ -66,6 +66,7 @@ pub(crate) use slot::{Outcome, Sequence, Step};
 pub(crate) use state::{Ended, QueryHandler, State};
 pub(crate) use update::{UpdateHandler, input as update_input};
 
+use crate::converter::Converter;
 use crate::error::{ApplicationError, WorkflowError, panic_message};
 use crate::workflow::{WorkflowContext, WorkflowInfo};
 use executor::Executor;
@@ -81,6 +82,7 @@ pub(crate) type Definition =
 pub(crate) struct Shared {
     state: RefCell<State>,
     pub info: WorkflowInfo,
+    pub converter: Converter,
 }
 
 impl Shared {
@@ -102,6 +104,7 @@ pub(crate) struct RunName {
 pub(crate) struct Machine {
     name: RunName,
     definition: Definition,
+    converter: Converter,
     executor: Executor,
     /// None before the first event.
     shared: Option<Rc<Shared>>,
@@ -123,6 +126,7 @@ impl Machine {
         Self {
             name,
             definition,
+            converter: Converter::default(),
             executor: Executor::default(),
             shared: None,
             next_event_id: 1,
@@ -133,6 +137,11 @@ impl Machine {
             #[cfg(test)]
             replayed: Vec::new(),
         }
+    }
+
+    pub fn with_converter(mut self, converter: Converter) -> Self {
+        self.converter = converter;
+        self
     }
 
     /// Counts in `pulse` whenever the code is polled.
@@ -458,6 +467,7 @@ impl Machine {
         let shared = Rc::new(Shared {
             state: RefCell::new(state),
             info,
+            converter: self.converter.clone(),
         });
         let context = WorkflowContext::new(shared.clone());
         let (definition, input) = (&self.definition, started.input.as_ref());

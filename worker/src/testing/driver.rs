@@ -169,6 +169,7 @@ impl<'a> Driver<'a> {
             histories,
             inputs: self.inputs,
             updates: self.world.updates,
+            converter: self.registry.converter,
             workflow_id: self.workflow_id,
             last: self
                 .chain
@@ -247,6 +248,7 @@ impl<'a> Driver<'a> {
                     workflow_id,
                     world: &mut self.world,
                     machines: &self.machines,
+                    converter: self.registry.converter.clone(),
                     began: self.began,
                 });
                 Ok(())
@@ -281,7 +283,8 @@ impl<'a> Driver<'a> {
             workflow_id: execution.workflow_id.clone(),
             run_id: execution.run_id.clone(),
         };
-        Ok(Machine::new(name, definition.clone()))
+        let converter = self.registry.converter.clone();
+        Ok(Machine::new(name, definition.clone()).with_converter(converter))
     }
 
     async fn on_workflow_task(&mut self, task: WorkflowTask) -> Result<(), TestEnd> {
@@ -477,7 +480,7 @@ impl<'a> Driver<'a> {
         let name = task.activity_type.clone().unwrap_or_default().name;
         let input = task.input.take();
         if let Some(mock) = self.environment.mocks.get(&name) {
-            let ended = mock.code.borrow_mut()(input.as_ref());
+            let ended = mock.code.borrow_mut()(&self.registry.converter, input.as_ref());
             let work = futures::future::ready(Some(ended)).boxed_local();
             return Ok((None, mock.length, work));
         }
@@ -485,7 +488,7 @@ impl<'a> Driver<'a> {
             let what = "activity";
             return Err(TestEnd::NotRegistered { what, name });
         };
-        let ctx = ActivityContext::detached(&mut task);
+        let ctx = ActivityContext::detached(&mut task, self.registry.converter.clone());
         let of_attempt = ctx.clone();
         let work = AssertUnwindSafe(async move { code(of_attempt, input).await })
             .catch_unwind()

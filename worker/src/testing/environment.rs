@@ -19,16 +19,17 @@ use serde::de::DeserializeOwned;
 use super::driver::Driver;
 use super::running::{self, RunningWorkflow};
 use super::world::NAMESPACE;
+use crate::converter::{Converter, DataConverter};
 use crate::error::{ActivityError, ActivityResult, WorkflowError, WorkflowResult, chain};
 use crate::history::WorkflowHistory;
 use crate::machine::{Ended, Machine, TaskFailure};
 use crate::name::{IntoActivity, IntoWorkflow};
-use crate::payload::{PayloadError, Value, from_payloads, to_payloads};
+use crate::payload::{PayloadError, Value};
 use crate::worker::{RegisteredTwice, Registration, registers_activities, registers_workflows};
 use crate::workflow::{WorkflowContext, queue};
 
 pub(super) type MockCode =
-    Box<dyn FnMut(Option<&Payloads>) -> Result<Option<Payloads>, ActivityError>>;
+    Box<dyn FnMut(&Converter, Option<&Payloads>) -> Result<Option<Payloads>, ActivityError>>;
 
 /// An activity that is only played.
 #[derive(Clone)]
@@ -82,6 +83,13 @@ impl TestEnvironment {
         Self::default()
     }
 
+    /// Values are read and written by `converter`, as by [`crate::Client::with_converter`].
+    #[must_use]
+    pub fn with_converter(mut self, converter: impl DataConverter) -> Self {
+        self.registration.convert_with(Converter::of(converter));
+        self
+    }
+
     registers_workflows!();
     registers_activities!();
 
@@ -92,17 +100,17 @@ impl TestEnvironment {
         workflow: impl IntoWorkflow<A, R, Kind>,
         answer: impl Fn(A) -> WorkflowResult<R> + Send + Sync + 'static,
     ) -> Self {
-        let answer = move |input: Option<&Payloads>| -> Ended {
-            let argument =
-                from_payloads(input).map_err(|error| WorkflowError::task_failed(chain(&error)))?;
-            to_payloads(&answer(argument)?)
-                .map_err(|error| WorkflowError::task_failed(chain(&error)))
+        let answer = move |converter: &Converter, input: Option<&Payloads>| -> Ended {
+            let argument = converter.from_payloads(input);
+            let argument = argument.map_err(|error| WorkflowError::task_failed(chain(&error)))?;
+            let result = converter.to_payloads(&answer(argument)?);
+            result.map_err(|error| WorkflowError::task_failed(chain(&error)))
         };
         let definition = Arc::new(
-            move |_ctx: WorkflowContext,
+            move |ctx: WorkflowContext,
                   input: Option<&Payloads>|
                   -> LocalBoxFuture<'static, Ended> {
-                futures::future::ready(answer(input)).boxed_local()
+                futures::future::ready(answer(ctx.converter(), input)).boxed_local()
             },
         );
         self.registration
@@ -128,9 +136,9 @@ impl TestEnvironment {
         length: Duration,
         mut answer: impl FnMut(A) -> ActivityResult<R> + 'static,
     ) -> Self {
-        let code: MockCode = Box::new(move |input| {
-            let result = answer(from_payloads(input)?)?;
-            Ok(to_payloads(&result)?)
+        let code: MockCode = Box::new(move |converter, input| {
+            let result = answer(converter.from_payloads(input)?)?;
+            Ok(converter.to_payloads(&result)?)
         });
         let mock = Mock {
             code: Rc::new(RefCell::new(code)),
@@ -154,7 +162,7 @@ impl TestEnvironment {
         workflow: impl IntoWorkflow<A, R, Kind>,
         argument: A,
     ) -> TestWorkflow<'_, R> {
-        let (input, error) = match to_payloads(&argument) {
+        let (input, error) = match self.registration.converter().to_payloads(&argument) {
             Ok(input) => (input, None),
             Err(error) => (None, Some(error)),
         };
@@ -240,8 +248,11 @@ impl<R: Value> TestWorkflow<'_, R> {
         } else {
             driver.run(self.request, self.steps, self.follows).await
         };
-        let result =
-            ended.and_then(|payloads| from_payloads(payloads.as_ref()).map_err(TestEnd::Payload));
+        let converter = environment.registration.converter();
+        let result = ended.and_then(|payloads| {
+            let result = converter.from_payloads(payloads.as_ref());
+            result.map_err(TestEnd::Payload)
+        });
         driver.into_run(result)
     }
 }
@@ -307,6 +318,7 @@ pub struct TestRun<R> {
     pub(super) histories: Vec<WorkflowHistory>,
     pub(super) inputs: BTreeMap<String, Vec<Option<Payloads>>>,
     pub(super) workflow_id: String,
+    pub(super) converter: Converter,
     pub(super) updates: BTreeMap<(String, String), Result<Outcome, Rejection>>,
     pub(super) last: Option<Machine>,
 }
@@ -324,8 +336,8 @@ impl<R> TestRun<R> {
     pub fn inputs<A: DeserializeOwned + 'static>(&self, activity_type: &str) -> Vec<A> {
         let inputs = self.inputs.get(activity_type).into_iter().flatten();
         let read = |input: &Option<Payloads>| {
-            from_payloads(input.as_ref())
-                .unwrap_or_else(|error| panic!("arguments of {activity_type}: {}", chain(&error)))
+            let input = self.converter.from_payloads(input.as_ref());
+            input.unwrap_or_else(|error| panic!("arguments of {activity_type}: {}", chain(&error)))
         };
         inputs.map(read).collect()
     }
@@ -345,7 +357,7 @@ impl<R> TestRun<R> {
         let ended = self.updates.get(&key);
         let ended =
             ended.unwrap_or_else(|| panic!("no update {update_id:?} of the workflow ended"));
-        running::outcome(ended)
+        running::outcome(&self.converter, ended)
     }
 
     /// Asks the closed workflow.
@@ -357,6 +369,6 @@ impl<R> TestRun<R> {
         name: &str,
         argument: &A,
     ) -> Result<T, WorkflowError> {
-        running::query(self.last.as_ref(), name, argument)
+        running::query(&self.converter, self.last.as_ref(), name, argument)
     }
 }

@@ -1,5 +1,6 @@
 //! Replaying recorded histories with today's code, before it meets the runs that they are of.
 
+use crate::converter::{Converter, DataConverter};
 use crate::history::WorkflowHistory;
 use crate::machine::{Machine, NonDeterminism, RunName, TaskFailure};
 use crate::worker::{RegisteredTwice, Registration, registers_workflows};
@@ -54,6 +55,13 @@ impl Replayer {
         Self::default()
     }
 
+    /// Values are read and written by `converter`, as by [`crate::Client::with_converter`].
+    #[must_use]
+    pub fn with_converter(mut self, converter: impl DataConverter) -> Self {
+        self.registration.convert_with(Converter::of(converter));
+        self
+    }
+
     registers_workflows!();
 
     /// Replays every workflow task of `history` that was completed.
@@ -76,7 +84,8 @@ impl Replayer {
             workflow_id: history.workflow_id().to_owned(),
             run_id: history.original_run_id().to_owned(),
         };
-        let mut machine = Machine::new(name, definition.clone());
+        let mut machine = Machine::new(name, definition.clone())
+            .with_converter(self.registration.converter().clone());
         match machine.advance(&history.events, 0) {
             Ok(_) => Ok(()),
             Err(TaskFailure::NonDeterminism(source)) => Err(ReplayError::NonDeterminism {

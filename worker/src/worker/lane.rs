@@ -418,8 +418,10 @@ impl Lane {
             workflow_id: execution.workflow_id,
             run_id: execution.run_id,
         };
-        let machine = Machine::new(name, definition.clone());
-        Ok(Some(machine.watched_by(self.pulse.clone())))
+        let machine = Machine::new(name, definition.clone())
+            .with_converter(self.registry.converter.clone())
+            .watched_by(self.pulse.clone());
+        Ok(Some(machine))
     }
 }
 

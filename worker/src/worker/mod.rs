@@ -137,7 +137,9 @@ impl Worker {
     /// If nothing, or something twice, is registered. A lost connection is no error: it comes back.
     pub async fn run(self) -> Result<(), WorkerError> {
         let task_queue = self.task_queue;
-        let registry = match self.registration.registry() {
+        let mut registration = self.registration;
+        registration.convert_with(self.connection.converter.clone());
+        let registry = match registration.registry() {
             Ok(registry) => Arc::new(registry.clone()),
             Err(source) => return Err(WorkerError::Registered { task_queue, source }),
         };

@@ -11,9 +11,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::activity::ActivityContext;
+use crate::converter::Converter;
 use crate::error::{ActivityError, ApplicationError, WorkflowError, WorkflowResult, chain};
 use crate::machine::{Definition, Ended};
-use crate::payload::{from_payloads, to_payloads};
 use crate::workflow::WorkflowContext;
 
 type Attempt = BoxFuture<'static, Result<Option<Payloads>, ActivityError>>;
@@ -28,6 +28,8 @@ pub(crate) struct Registry {
     pub activities: BTreeMap<String, ActivityCode>,
     /// The activities that cannot be dropped halfway: each has a thread until it ends.
     pub blocking: BTreeSet<String>,
+    /// What their arguments and results are read and written by.
+    pub converter: Converter,
 }
 
 /// A name that is registered twice.
@@ -66,6 +68,14 @@ impl Registration {
             let name = name.to_owned();
             self.error = Some(RegisteredTwice { what, name });
         }
+    }
+
+    pub fn convert_with(&mut self, converter: Converter) {
+        self.registry.converter = converter;
+    }
+
+    pub fn converter(&self) -> &Converter {
+        &self.registry.converter
     }
 
     /// # Errors
@@ -205,7 +215,8 @@ where
     R: Serialize + 'static,
 {
     Arc::new(move |ctx, input| -> LocalBoxFuture<'static, Ended> {
-        let argument: A = match from_payloads(input) {
+        let converter = ctx.converter().clone();
+        let argument: A = match converter.from_payloads(input) {
             Ok(argument) => argument,
             Err(error) => {
                 let text = format!("read the workflow's argument: {}", chain(&error));
@@ -215,7 +226,9 @@ where
         let running = function(ctx, argument);
         async move {
             let result = running.await?;
-            to_payloads(&result).map_err(|error| WorkflowError::task_failed_by(&error))
+            converter
+                .to_payloads(&result)
+                .map_err(|error| WorkflowError::task_failed_by(&error))
         }
         .boxed_local()
     })
@@ -231,7 +244,8 @@ where
     E: Into<ActivityError>,
 {
     Arc::new(move |ctx, input| {
-        let argument: A = match from_payloads(input.as_ref()) {
+        let converter = ctx.converter().clone();
+        let argument: A = match converter.from_payloads(input.as_ref()) {
             Ok(argument) => argument,
             Err(error) => {
                 let text = format!("read the activity's argument: {}", chain(&error));
@@ -240,9 +254,9 @@ where
             }
         };
         function(ctx, argument)
-            .map(|result| {
+            .map(move |result| {
                 let result = result.map_err(Into::into)?;
-                Ok(to_payloads(&result)?)
+                Ok(converter.to_payloads(&result)?)
             })
             .boxed()
     })
@@ -263,12 +277,13 @@ where
         let span = tracing::Span::current();
         let running = tokio::task::spawn_blocking(move || -> Result<_, ActivityError> {
             let _in_span = span.enter();
-            let argument: A = from_payloads(input.as_ref()).map_err(|error| {
+            let converter = ctx.converter().clone();
+            let argument: A = converter.from_payloads(input.as_ref()).map_err(|error| {
                 let text = format!("read the activity's argument: {}", chain(&error));
                 ApplicationError::new(text).with_type("PayloadError")
             })?;
             let result = function(ctx, argument).map_err(Into::into)?;
-            Ok(to_payloads(&result)?)
+            Ok(converter.to_payloads(&result)?)
         });
         async move {
             match running.await {

@@ -115,7 +115,7 @@ async fn work_once(
     if let Some(local) = local {
         local.begin_task();
     }
-    if let Err(error) = worker.connection.codec.decode(&mut *task) {
+    if let Err(error) = worker.connection.codec.decode(&mut *task).await {
         worker.lanes.forget(&header.execution.run_id).await;
         let failure = TaskFailure::Code(error.to_string());
         fail(worker, &header, &failure).await;

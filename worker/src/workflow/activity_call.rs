@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::future::{Future, IntoFuture};
 use std::marker::PhantomData;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use fermata_proto::command::ScheduleActivityTaskCommandAttributes;
@@ -15,9 +15,10 @@ use futures::future::FusedFuture;
 use serde::de::DeserializeOwned;
 
 use super::context::WorkflowContext;
+use crate::converter::Converter;
 use crate::error::{WorkflowError, WorkflowResult};
 use crate::machine::{ActivityCancellation, Outcome, Step};
-use crate::payload::{PayloadError, from_payloads};
+use crate::payload::PayloadError;
 use crate::setters::setters;
 
 /// An activity about to be scheduled: set options, then await it, or [`Self::start`] it and await it later.
@@ -174,7 +175,10 @@ impl<R: DeserializeOwned + 'static> Future for ActivityFuture<R> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<WorkflowResult<R>> {
         match &mut self.state {
-            FutureState::Waiting(step) => Pin::new(step).poll(cx).map(result_of),
+            FutureState::Waiting(step) => {
+                let outcome = ready!(Pin::new(&mut *step).poll(cx));
+                Poll::Ready(result_of(outcome, &step.shared().converter))
+            }
             FutureState::Ended(error) => Poll::Ready(Err(error
                 .take()
                 .unwrap_or_else(|| WorkflowError::task_failed("an activity was awaited twice")))),
@@ -192,10 +196,14 @@ impl<R: DeserializeOwned + 'static> FusedFuture for ActivityFuture<R> {
 }
 
 /// What code gets from a step's outcome.
-pub(super) fn result_of<R: DeserializeOwned + 'static>(outcome: Outcome) -> WorkflowResult<R> {
+pub(super) fn result_of<R: DeserializeOwned + 'static>(
+    outcome: Outcome,
+    converter: &Converter,
+) -> WorkflowResult<R> {
     match outcome {
         Outcome::Done(payloads) => {
-            from_payloads(payloads.as_ref()).map_err(|error| WorkflowError::task_failed_by(&error))
+            let read = converter.from_payloads(payloads.as_ref());
+            read.map_err(|error| WorkflowError::task_failed_by(&error))
         }
         Outcome::Failed(failure) => Err(WorkflowError::Failed(failure)),
         Outcome::Cancelled(failure) => Err(WorkflowError::Cancelled(failure)),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::future::{Future, IntoFuture};
 use std::marker::PhantomData;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use fermata_proto::command::StartChildWorkflowExecutionCommandAttributes;
@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 use super::activity_call::{queue, result_of};
 use super::context::WorkflowContext;
 use super::external::ExternalWorkflow;
+use crate::converter::Converter;
 use crate::error::{WorkflowError, WorkflowResult};
 use crate::machine::{ChildCancellation, ChildSteps, Step};
 use crate::payload::PayloadError;
@@ -98,7 +99,8 @@ impl<R: DeserializeOwned + 'static> ChildCall<R> {
                 Ok(_) => WorkflowError::task_failed("a child ended before it was started"),
             });
         };
-        let run_id = result_of(start.await)?;
+        // Told by the machine, in the default form.
+        let run_id = result_of(start.await, &Converter::default())?;
         Ok(StartedChild {
             external: ExternalWorkflow::child(ctx, workflow_id, namespace),
             run_id,
@@ -188,7 +190,10 @@ impl<R: DeserializeOwned + 'static> Future for ChildFuture<R> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<WorkflowResult<R>> {
         match &mut self.state {
-            ChildState::Waiting { end, .. } => Pin::new(end).poll(cx).map(result_of),
+            ChildState::Waiting { end, .. } => {
+                let outcome = ready!(Pin::new(&mut *end).poll(cx));
+                Poll::Ready(result_of(outcome, &end.shared().converter))
+            }
             ChildState::Ended(error) => Poll::Ready(Err(error
                 .take()
                 .unwrap_or_else(|| WorkflowError::task_failed("a child was awaited twice")))),

@@ -179,7 +179,7 @@ impl<R: DeserializeOwned + 'static> Future for LocalActivityFuture<R> {
                         this.state = FutureState::Backoff(this.ctx.sleep(delay));
                         continue;
                     }
-                    outcome => result_of(outcome),
+                    outcome => result_of(outcome, this.ctx.converter()),
                 },
                 FutureState::Backoff(timer) => match ready!(Pin::new(timer).poll(cx)) {
                     Ok(()) => {

@@ -13,7 +13,6 @@ use serde::de::DeserializeOwned;
 use super::context::WorkflowContext;
 use crate::error::{ApplicationError, WorkflowError, WorkflowResult};
 use crate::machine::{Ended, UpdateHandler};
-use crate::payload::{from_payloads, to_payloads};
 
 type Validator<A> = Rc<RefCell<Option<Box<dyn Fn(&A) -> WorkflowResult<()>>>>>;
 
@@ -53,14 +52,19 @@ where
         arguments: Option<&Payloads>,
         validates: bool,
     ) -> Result<LocalBoxFuture<'static, Ended>, Box<Failure>> {
-        let argument: A = from_payloads(arguments).map_err(super::context::unreadable)?;
+        let converter = ctx.converter().clone();
+        let argument: A = converter
+            .from_payloads(arguments)
+            .map_err(super::context::unreadable)?;
         if validates && let Some(validator) = &*self.validator.borrow() {
             validator(&argument).map_err(refusal)?;
         }
         let handler = self.handler.clone();
         Ok(async move {
             let result = handler(ctx, argument).await?;
-            to_payloads(&result).map_err(|error| WorkflowError::task_failed_by(&error))
+            converter
+                .to_payloads(&result)
+                .map_err(|error| WorkflowError::task_failed_by(&error))
         }
         .boxed_local())
     }
