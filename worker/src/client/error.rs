@@ -15,6 +15,11 @@ pub enum ClientError {
     Connect(#[from] fermata_transport::ConnectError),
     #[error("namespace {namespace:?} does not exist")]
     NamespaceNotFound { namespace: String },
+    #[error("this process and the deployment are of versions that do not go together")]
+    OtherVersion {
+        #[source]
+        source: Rejection,
+    },
     #[error("{what} {workflow_id:?}")]
     Rejected {
         what: &'static str,

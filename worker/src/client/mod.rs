@@ -88,6 +88,10 @@ impl Client {
         let namespace = namespace.ok_or(ClientError::NamespaceNotFound {
             namespace: options.namespace,
         })?;
+        transport
+            .hello(&namespace.name)
+            .await
+            .map_err(|source| ClientError::OtherVersion { source })?;
         Ok(Self {
             connection: Connection {
                 transport,

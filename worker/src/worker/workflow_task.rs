@@ -10,7 +10,7 @@ use fermata_proto::enums::{QueryResultType, TaskQueueKind, WorkflowTaskFailedCau
 use fermata_proto::event::{History, HistoryEvent};
 use fermata_proto::failure::Failure;
 use fermata_proto::protocol::Message;
-use fermata_proto::rpc::{Rejection, RejectionKind, Request, Response};
+use fermata_proto::rpc::{ErrorDetail, Rejection, RejectionKind, Request, Response};
 use fermata_proto::sdk::WorkflowTaskCompletedMetadata;
 use fermata_proto::service::{RespondWorkflowTaskCompletedRequestCapabilities as Capabilities, *};
 use fermata_proto::taskqueue::{StickyExecutionAttributes, TaskQueue};
@@ -443,18 +443,24 @@ async fn refused(worker: &Inner, header: &Header, rejection: &Rejection) -> Brou
         workflow_id,
         run_id,
     } = &header.execution;
-    if rejection.kind == RejectionKind::NotFound {
+    // A command may name a namespace that does not exist: that is not the task being gone.
+    let names_no_namespace = matches!(
+        rejection.detail.as_deref(),
+        Some(ErrorDetail::NamespaceNotFound(_))
+    );
+    if rejection.kind == RejectionKind::NotFound && !names_no_namespace {
         tracing::debug!(workflow_id, run_id, %rejection, "a workflow task was over before its completion");
         return Brought::default();
     }
     tracing::warn!(workflow_id, run_id, %rejection, "complete a workflow task");
-    let is_ours = matches!(
-        rejection.kind,
-        RejectionKind::InvalidArgument | RejectionKind::Internal
-    );
+    let is_ours = names_no_namespace
+        || matches!(
+            rejection.kind,
+            RejectionKind::InvalidArgument | RejectionKind::Internal
+        );
     if is_ours && header.attempt <= REPORTED_ATTEMPT {
-        // Refused by the engine, the task is failed already and this changes nothing; refused on the way, because it is
-        // larger than the broker takes or the codec fails, nobody has told the engine yet.
+        // The engine fails the task by itself for most of what it refuses, and then this changes nothing. It does not for a call
+        // that it refuses as a whole, and hears nothing of one that is larger than the broker takes or that the codec fails.
         let failure = TaskFailure::Code(format!("complete the workflow task: {rejection}"));
         report(worker, header, &failure).await;
     }
