@@ -129,6 +129,7 @@ impl Serve {
             partitions: self.partitions,
             partitions_must_match: self.settings.partitions.is_some(),
             cache_bytes_max: self.settings.cache_bytes_max(),
+            worker_grace: self.settings.worker_grace(),
             ..EngineOptions::default()
         };
         Engine::start(Arc::new(broker), options, Arc::new(SystemClock), registry)
