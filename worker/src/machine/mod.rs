@@ -13,6 +13,7 @@
 
 mod activity;
 mod child_workflow;
+mod close;
 mod command;
 mod executor;
 mod external;
@@ -37,16 +38,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use fermata_proto::command::{
-    CancelWorkflowExecutionCommandAttributes, Command, CommandAttributes,
-    CompleteWorkflowExecutionCommandAttributes, FailWorkflowExecutionCommandAttributes,
-};
+use fermata_proto::command::Command;
 use fermata_proto::common::Payloads;
 use fermata_proto::enums::{CommandType, WorkflowTaskFailedCause};
 use fermata_proto::event::{
     HistoryEvent, HistoryEventAttributes, WorkflowTaskStartedEventAttributes,
 };
-use fermata_proto::failure::{CanceledFailureInfo, Failure, FailureFailureInfo};
+use fermata_proto::failure::Failure;
 use fermata_proto::protocol::Message;
 use fermata_proto::query::WorkflowQuery;
 use futures::future::LocalBoxFuture;
@@ -67,7 +65,7 @@ pub(crate) use state::{Ended, QueryHandler, State};
 pub(crate) use update::{UpdateHandler, input as update_input};
 
 use crate::converter::Converter;
-use crate::error::{ApplicationError, WorkflowError, panic_message};
+use crate::error::{ApplicationError, panic_message};
 use crate::workflow::{WorkflowContext, WorkflowInfo};
 use executor::Executor;
 use marker::Recorded;
@@ -538,7 +536,7 @@ impl Machine {
             deliver_signals(shared);
             deliver_cancel(shared);
             loop {
-                deliver_updates(shared, &mut self.executor);
+                update::deliver(shared, &mut self.executor);
                 self.executor.run(shared);
                 // The code may have registered a handler for an update that waited.
                 let state = shared.state();
@@ -550,19 +548,12 @@ impl Machine {
         .map_err(|panic| TaskFailure::Panic(panic_message(&*panic).to_owned()))?;
         let mut state = shared.state();
         if let Some(ended) = state.result.take() {
-            let closing = closing_command(&state, &shared.info, ended)?;
+            let closing = close::closing_command(&state, &shared.info, ended)?;
             let sequence = state.next_sequence();
             state.commands.push(sequence, closing);
             self.is_closed = true;
-            if !state.is_replaying && !state.updates.running.is_empty() {
-                let unfinished: Vec<&str> =
-                    state.updates.running.values().map(String::as_str).collect();
-                tracing::warn!(
-                    workflow_id = shared.info.workflow_id,
-                    updates = unfinished.join(", "),
-                    "the workflow ends before handlers of its updates: their callers hear of a failure; wait for \
-                     ctx.all_handlers_finished() first"
-                );
+            if !state.is_replaying {
+                state.updates.warn_of_unfinished(&shared.info.workflow_id);
             }
         }
         Ok(())
@@ -625,110 +616,10 @@ fn deliver_signals(shared: &Rc<Shared>) {
     }
 }
 
-/// Begins the handlers of updates that have come, in order.
-fn deliver_updates(shared: &Rc<Shared>, executor: &mut Executor) {
-    loop {
-        let next = {
-            let mut state = shared.state();
-            if state.result.is_some() {
-                return;
-            }
-            state.updates.next()
-        };
-        let Some((update, handler)) = next else {
-            return;
-        };
-        let ctx = WorkflowContext::new(shared.clone()).of_update(&update.update_id);
-        let begun = begin_update(shared, &update, &*handler, ctx);
-        let mut state = shared.state();
-        match begun {
-            Ok(code) => {
-                state.accept_update(&update);
-                drop(state);
-                let ended = Rc::downgrade(shared);
-                let task = async move {
-                    let result = code.await;
-                    if let Some(shared) = ended.upgrade() {
-                        shared.state().end_update(&update, result);
-                    }
-                };
-                executor.begin(Box::pin(task), shared);
-            }
-            Err(failure) if update.is_open() => state.reject_update(&update, failure),
-            Err(failure) => {
-                let text = format!(
-                    "begin update {:?}, which history says was accepted: {}",
-                    update.name(),
-                    failure.message
-                );
-                state.result = Some(Err(WorkflowError::task_failed(text)));
-            }
-        }
-    }
-}
-
-/// Asks the validator of an update that may still be refused; its code only looks.
-fn begin_update(
-    shared: &Rc<Shared>,
-    update: &Arrived,
-    handler: &dyn UpdateHandler,
-    ctx: WorkflowContext,
-) -> Result<LocalBoxFuture<'static, Ended>, Box<Failure>> {
-    shared.state().is_read_only = true;
-    let begun = catch_unwind(AssertUnwindSafe(|| {
-        handler.begin(ctx, update.arguments(), update.is_open())
-    }));
-    shared.state().is_read_only = false;
-    begun.unwrap_or_else(|panic| {
-        let text = format!("the validator panicked: {}", panic_message(&*panic));
-        let error = ApplicationError::new(text).with_type("Panic");
-        Err(Box::new(error.into_failure()))
-    })
-}
-
 fn deliver_cancel(shared: &Rc<Shared>) {
     let mut state = shared.state();
     if state.cancel_requested.is_some() && !state.is_cancel_delivered {
         state.is_cancel_delivered = true;
         state.cancel_workflow();
-    }
-}
-
-/// The command that closes the run.
-fn closing_command(
-    state: &State,
-    info: &WorkflowInfo,
-    ended: Ended,
-) -> Result<CommandAttributes, TaskFailure> {
-    Ok(match ended {
-        Ok(result) => CompleteWorkflowExecutionCommandAttributes { result }.into(),
-        // Code that reports a cancellation nobody asked for has failed.
-        Err(WorkflowError::Cancelled(failure)) if state.cancel_requested.is_some() => {
-            CancelWorkflowExecutionCommandAttributes {
-                details: details_of_cancel(*failure),
-            }
-            .into()
-        }
-        Err(WorkflowError::Failed(failure) | WorkflowError::Cancelled(failure)) => {
-            FailWorkflowExecutionCommandAttributes {
-                failure: Some(*failure),
-            }
-            .into()
-        }
-        Err(WorkflowError::ContinueAsNew(next)) => next
-            .into_attributes(info, state)
-            .map_err(TaskFailure::Code)?
-            .into(),
-        Err(WorkflowError::TaskFailed(message)) => return Err(TaskFailure::Code(message)),
-    })
-}
-
-/// The details that the innermost cancellation carries.
-fn details_of_cancel(failure: Failure) -> Option<Payloads> {
-    match failure.failure_info {
-        Some(FailureFailureInfo::CanceledFailureInfo(CanceledFailureInfo { details, .. })) => {
-            details
-        }
-        _ => failure.cause.and_then(|cause| details_of_cancel(*cause)),
     }
 }

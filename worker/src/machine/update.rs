@@ -7,9 +7,10 @@
 //! | acceptance, response | a message, and a command that gives it its place among the others | the command meets its event |
 //!
 //! Updates are handed out when a workflow task starts, behind the signals, in the order in which they came; one without a
-//! handler waits for the code to register it, at the longest until the task ends. Who hands out: [`super::Machine`].
+//! handler waits for the code to register it, at the longest until the task ends.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
 use fermata_proto::any::UpdateMessage;
@@ -26,11 +27,13 @@ use fermata_proto::update::{
 };
 use futures::future::LocalBoxFuture;
 
+use super::Shared;
 use super::command::Expected;
+use super::executor::Executor;
 use super::failure::TaskFailure;
 use super::slot::UNNUMBERED;
 use super::state::{Ended, State};
-use crate::error::{ApplicationError, WorkflowError};
+use crate::error::{ApplicationError, WorkflowError, panic_message};
 use crate::workflow::WorkflowContext;
 
 pub(crate) const ACCEPTED: &str = "update accepted";
@@ -207,6 +210,20 @@ impl Updates {
         !self.messages.is_empty()
     }
 
+    /// The run closes, and their callers hear of it.
+    pub fn warn_of_unfinished(&self, workflow_id: &str) {
+        if self.running.is_empty() {
+            return;
+        }
+        let unfinished: Vec<&str> = self.running.values().map(String::as_str).collect();
+        tracing::warn!(
+            workflow_id,
+            updates = unfinished.join(", "),
+            "the workflow ends before handlers of its updates: their callers hear of a failure; wait for \
+             ctx.all_handlers_finished() first"
+        );
+    }
+
     fn say(&mut self, update_id: &str, message_id: String, said: UpdateMessage) {
         self.messages.push(Message {
             id: message_id,
@@ -316,4 +333,65 @@ pub(crate) fn input(name: String, args: Option<Payloads>) -> Input {
         // An update without arguments has an empty list, as other SDKs send it.
         args: Some(args.unwrap_or_default()),
     }
+}
+
+/// Begins the handlers of updates that have come, in order.
+pub(super) fn deliver(shared: &Rc<Shared>, executor: &mut Executor) {
+    loop {
+        let next = {
+            let mut state = shared.state();
+            if state.result.is_some() {
+                return;
+            }
+            state.updates.next()
+        };
+        let Some((update, handler)) = next else {
+            return;
+        };
+        let ctx = WorkflowContext::new(shared.clone()).of_update(&update.update_id);
+        let begun = begin_update(shared, &update, &*handler, ctx);
+        let mut state = shared.state();
+        match begun {
+            Ok(code) => {
+                state.accept_update(&update);
+                drop(state);
+                let ended = Rc::downgrade(shared);
+                let task = async move {
+                    let result = code.await;
+                    if let Some(shared) = ended.upgrade() {
+                        shared.state().end_update(&update, result);
+                    }
+                };
+                executor.begin(Box::pin(task), shared);
+            }
+            Err(failure) if update.is_open() => state.reject_update(&update, failure),
+            Err(failure) => {
+                let text = format!(
+                    "begin update {:?}, which history says was accepted: {}",
+                    update.name(),
+                    failure.message
+                );
+                state.result = Some(Err(WorkflowError::task_failed(text)));
+            }
+        }
+    }
+}
+
+/// Asks the validator of an update that may still be refused; its code only looks.
+fn begin_update(
+    shared: &Rc<Shared>,
+    update: &Arrived,
+    handler: &dyn UpdateHandler,
+    ctx: WorkflowContext,
+) -> Result<LocalBoxFuture<'static, Ended>, Box<Failure>> {
+    shared.state().is_read_only = true;
+    let begun = catch_unwind(AssertUnwindSafe(|| {
+        handler.begin(ctx, update.arguments(), update.is_open())
+    }));
+    shared.state().is_read_only = false;
+    begun.unwrap_or_else(|panic| {
+        let text = format!("the validator panicked: {}", panic_message(&*panic));
+        let error = ApplicationError::new(text).with_type("Panic");
+        Err(Box::new(error.into_failure()))
+    })
 }
