@@ -44,7 +44,7 @@ pub type ConverterFailure = Box<dyn Error + Send + Sync>;
 ///         })
 ///     }
 ///
-///     fn from_payload(&self, payload: &Payload, target: &mut dyn FromValue) -> Result<(), ConverterFailure> {
+///     fn read_payload(&self, payload: &Payload, target: &mut dyn FromValue) -> Result<(), ConverterFailure> {
 ///         if payload.metadata.get("encoding").is_none_or(|encoding| encoding != "binary/msgpack") {
 ///             return Ok(target.read_default(payload)?);
 ///         }
@@ -62,7 +62,7 @@ pub trait DataConverter: Send + Sync + 'static {
     ///
     /// # Errors
     /// If it is no such value; a target that was not filled is an error as well.
-    fn from_payload(
+    fn read_payload(
         &self,
         payload: &Payload,
         target: &mut dyn FromValue,
@@ -196,7 +196,7 @@ impl Converter {
             .map_err(|source| failed("write", std::any::type_name::<T>(), source))
     }
 
-    pub fn from_payload<T: DeserializeOwned + 'static>(
+    pub fn read_payload<T: DeserializeOwned + 'static>(
         &self,
         payload: &Payload,
     ) -> Result<T, PayloadError> {
@@ -207,7 +207,7 @@ impl Converter {
             return payload::from_payload(payload);
         }
         let mut target = Target(None);
-        let read = converter.from_payload(payload, &mut target);
+        let read = converter.read_payload(payload, &mut target);
         let type_name = std::any::type_name::<T>();
         read.map_err(|source| failed("read", type_name, source))?;
         let unfilled = || failed("read", type_name, "the converter gave no value".into());
@@ -229,14 +229,14 @@ impl Converter {
     }
 
     /// The value of the first payload; an empty list is what JSON null is.
-    pub fn from_payloads<T: DeserializeOwned + 'static>(
+    pub fn read_payloads<T: DeserializeOwned + 'static>(
         &self,
         payloads: Option<&Payloads>,
     ) -> Result<T, PayloadError> {
         let first = payloads.and_then(|payloads| payloads.payloads.first());
         let is_whole = [TypeId::of::<()>(), TypeId::of::<Payloads>()].contains(&TypeId::of::<T>());
         match first {
-            Some(first) if self.0.is_some() && !is_whole => self.from_payload(first),
+            Some(first) if self.0.is_some() && !is_whole => self.read_payload(first),
             _ => payload::from_payloads(payloads),
         }
     }

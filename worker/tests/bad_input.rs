@@ -107,10 +107,7 @@ async fn a_client_of_another_protocol_version_hears_both_numbers() {
         let said: Hello = codec::decode(&hello.payload).unwrap();
         let answer: Welcomed = Err(check_protocol(said.protocol + 6).unwrap_err());
         let to = hello.reply.unwrap();
-        replica
-            .publish(to, codec::encode(&answer).into())
-            .await
-            .unwrap();
+        replica.publish(to, codec::encode(&answer)).await.unwrap();
         replica.flush().await.unwrap();
     });
     let error = within(Client::connect(deployment.nats_url())).await;

@@ -33,7 +33,7 @@ impl DataConverter for MessagePack {
         })
     }
 
-    fn from_payload(
+    fn read_payload(
         &self,
         payload: &Payload,
         target: &mut dyn FromValue,

@@ -247,7 +247,7 @@ impl ActivityContext {
     ) -> Result<Option<T>, PayloadError> {
         let details = self.inner.earlier_details.as_ref();
         details
-            .map(|details| self.converter().from_payloads(Some(details)))
+            .map(|details| self.converter().read_payloads(Some(details)))
             .transpose()
     }
 

@@ -188,7 +188,7 @@ impl<R: Value> WorkflowHandle<R> {
             A::WorkflowExecutionCompleted(a) => self
                 .connection
                 .converter
-                .from_payloads(a.result.as_ref())
+                .read_payloads(a.result.as_ref())
                 .map(Closed::Result)
                 .map_err(|source| ResultError::Payload {
                     workflow_id,
@@ -263,7 +263,7 @@ impl<R: Value> WorkflowHandle<R> {
             Ok(Response::QueryWorkflow(response)) => self
                 .connection
                 .converter
-                .from_payloads(response.query_result.as_ref())
+                .read_payloads(response.query_result.as_ref())
                 .map_err(|source| self.no_payload(WHAT, source)),
             answer => Err(not_done(WHAT, self.workflow_id.clone(), answer)),
         }

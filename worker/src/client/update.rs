@@ -360,7 +360,7 @@ impl<R: Value> UpdateHandle<R> {
             Some(OutcomeValue::Success(result)) => Some(result),
             None => None,
         };
-        let read = self.connection.converter.from_payloads(result.as_ref());
+        let read = self.connection.converter.read_payloads(result.as_ref());
         read.map_err(|source| UpdateError::Payload {
             update_id: self.update_id().to_owned(),
             workflow_id: self.workflow_id().to_owned(),

@@ -101,7 +101,7 @@ impl TestEnvironment {
         answer: impl Fn(A) -> WorkflowResult<R> + Send + Sync + 'static,
     ) -> Self {
         let answer = move |converter: &Converter, input: Option<&Payloads>| -> Ended {
-            let argument = converter.from_payloads(input);
+            let argument = converter.read_payloads(input);
             let argument = argument.map_err(|error| WorkflowError::task_failed(chain(&error)))?;
             let result = converter.to_payloads(&answer(argument)?);
             result.map_err(|error| WorkflowError::task_failed(chain(&error)))
@@ -137,7 +137,7 @@ impl TestEnvironment {
         mut answer: impl FnMut(A) -> ActivityResult<R> + 'static,
     ) -> Self {
         let code: MockCode = Box::new(move |converter, input| {
-            let result = answer(converter.from_payloads(input)?)?;
+            let result = answer(converter.read_payloads(input)?)?;
             Ok(converter.to_payloads(&result)?)
         });
         let mock = Mock {
@@ -250,7 +250,7 @@ impl<R: Value> TestWorkflow<'_, R> {
         };
         let converter = environment.registration.converter();
         let result = ended.and_then(|payloads| {
-            let result = converter.from_payloads(payloads.as_ref());
+            let result = converter.read_payloads(payloads.as_ref());
             result.map_err(TestEnd::Payload)
         });
         driver.into_run(result)
@@ -336,7 +336,7 @@ impl<R> TestRun<R> {
     pub fn inputs<A: DeserializeOwned + 'static>(&self, activity_type: &str) -> Vec<A> {
         let inputs = self.inputs.get(activity_type).into_iter().flatten();
         let read = |input: &Option<Payloads>| {
-            let input = self.converter.from_payloads(input.as_ref());
+            let input = self.converter.read_payloads(input.as_ref());
             input.unwrap_or_else(|error| panic!("arguments of {activity_type}: {}", chain(&error)))
         };
         inputs.map(read).collect()

@@ -169,11 +169,11 @@ pub(super) fn outcome<T: DeserializeOwned + 'static>(
         }
     };
     match &outcome.value {
-        Some(OutcomeValue::Success(result)) => Ok(converter.from_payloads(Some(result))?),
+        Some(OutcomeValue::Success(result)) => Ok(converter.read_payloads(Some(result))?),
         Some(OutcomeValue::Failure(failure)) => {
             Err(WorkflowError::Failed(Box::new(failure.clone())))
         }
-        None => Ok(converter.from_payloads(None)?),
+        None => Ok(converter.read_payloads(None)?),
     }
 }
 
@@ -192,5 +192,5 @@ pub(super) fn query<A: Serialize + 'static, T: DeserializeOwned + 'static>(
         ..WorkflowQuery::default()
     };
     let answer = machine.query(&query).map_err(WorkflowError::Failed)?;
-    Ok(converter.from_payloads(answer.as_ref())?)
+    Ok(converter.read_payloads(answer.as_ref())?)
 }

@@ -216,7 +216,7 @@ where
 {
     Arc::new(move |ctx, input| -> LocalBoxFuture<'static, Ended> {
         let converter = ctx.converter().clone();
-        let argument: A = match converter.from_payloads(input) {
+        let argument: A = match converter.read_payloads(input) {
             Ok(argument) => argument,
             Err(error) => {
                 let text = format!("read the workflow's argument: {}", chain(&error));
@@ -245,7 +245,7 @@ where
 {
     Arc::new(move |ctx, input| {
         let converter = ctx.converter().clone();
-        let argument: A = match converter.from_payloads(input.as_ref()) {
+        let argument: A = match converter.read_payloads(input.as_ref()) {
             Ok(argument) => argument,
             Err(error) => {
                 let text = format!("read the activity's argument: {}", chain(&error));
@@ -278,7 +278,7 @@ where
         let running = tokio::task::spawn_blocking(move || -> Result<_, ActivityError> {
             let _in_span = span.enter();
             let converter = ctx.converter().clone();
-            let argument: A = converter.from_payloads(input.as_ref()).map_err(|error| {
+            let argument: A = converter.read_payloads(input.as_ref()).map_err(|error| {
                 let text = format!("read the activity's argument: {}", chain(&error));
                 ApplicationError::new(text).with_type("PayloadError")
             })?;

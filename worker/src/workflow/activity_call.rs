@@ -202,7 +202,7 @@ pub(super) fn result_of<R: DeserializeOwned + 'static>(
 ) -> WorkflowResult<R> {
     match outcome {
         Outcome::Done(payloads) => {
-            let read = converter.from_payloads(payloads.as_ref());
+            let read = converter.read_payloads(payloads.as_ref());
             read.map_err(|error| WorkflowError::task_failed_by(&error))
         }
         Outcome::Failed(failure) => Err(WorkflowError::Failed(failure)),

@@ -158,7 +158,7 @@ impl WorkflowContext {
         let workflow_id = self.info().workflow_id.clone();
         let signal_name = name.clone();
         let converter = self.converter().clone();
-        let handler: SignalHandler = Rc::new(move |input| match converter.from_payloads(input) {
+        let handler: SignalHandler = Rc::new(move |input| match converter.read_payloads(input) {
             Ok(input) => handler(input),
             Err(error) => {
                 tracing::warn!(workflow_id, signal_name, error = %chain(&error), "drop a signal that cannot be read");
@@ -185,7 +185,7 @@ impl WorkflowContext {
     ) {
         let converter = self.converter().clone();
         let handler: QueryHandler = Rc::new(move |arguments| {
-            let argument = converter.from_payloads(arguments).map_err(unreadable)?;
+            let argument = converter.read_payloads(arguments).map_err(unreadable)?;
             converter
                 .to_payloads(&handler(argument))
                 .map_err(unreadable)
@@ -307,7 +307,7 @@ impl WorkflowContext {
                 Ok(value)
             }
             SideEffect::Recorded(value) => {
-                let read = self.converter().from_payloads(value.as_ref());
+                let read = self.converter().read_payloads(value.as_ref());
                 read.map_err(|error| WorkflowError::task_failed_by(&error))
             }
             SideEffect::Missing => Err(WorkflowError::task_failed(
@@ -343,7 +343,7 @@ impl WorkflowContext {
     pub fn memo<T: DeserializeOwned + 'static>(&self, name: &str) -> WorkflowResult<Option<T>> {
         let payload = self.shared.state().memo.get(name).cloned();
         let value = payload
-            .map(|payload| self.converter().from_payload(&payload))
+            .map(|payload| self.converter().read_payload(&payload))
             .transpose();
         value.map_err(|error| WorkflowError::task_failed_by(&error))
     }

@@ -36,7 +36,7 @@ impl<T: DeserializeOwned + 'static> Signals<T> {
                 state.progress += 1;
                 input
             };
-            match self.ctx.converter().from_payloads(input.as_ref()) {
+            match self.ctx.converter().read_payloads(input.as_ref()) {
                 Ok(item) => return Some(item),
                 Err(error) => {
                     tracing::warn!(

@@ -54,7 +54,7 @@ where
     ) -> Result<LocalBoxFuture<'static, Ended>, Box<Failure>> {
         let converter = ctx.converter().clone();
         let argument: A = converter
-            .from_payloads(arguments)
+            .read_payloads(arguments)
             .map_err(super::context::unreadable)?;
         if validates && let Some(validator) = &*self.validator.borrow() {
             validator(&argument).map_err(refusal)?;
