@@ -163,6 +163,7 @@ impl Serve {
             partitions_must_match: self.settings.partitions.is_some(),
             cache_bytes_max: self.settings.cache_bytes_max(),
             limits: self.limits.clone(),
+            worker_grace: self.settings.worker_grace(),
             ..EngineOptions::default()
         };
         Engine::start(Arc::new(broker), options, Arc::new(SystemClock), registry)

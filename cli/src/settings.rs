@@ -13,6 +13,10 @@ use serde::Deserialize;
 
 use crate::logging::LogFormat;
 
+const WORKER_GRACE: Duration = Duration::from_secs(2);
+/// With less a takeover would take workers for lost that the new owner has not heard of yet.
+const WORKER_GRACE_MIN: Duration = Duration::from_millis(500);
+
 #[derive(Debug, Clone, Default, Args, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
@@ -34,6 +38,11 @@ pub struct Settings {
     /// Memory for idle workflows in an engine, in MiB [default: 256]
     #[arg(long, env = "FERMATA_CACHE_MIB")]
     pub cache_mib: Option<usize>,
+    /// How long a worker that holds tasks may be unknown to an engine before these go to others, such as `2s`: its claim may
+    /// come before its announcement. How long one may be silent is the worker's own setting [default: 2s]
+    #[arg(long, env = "FERMATA_WORKER_GRACE", value_parser = worker_grace)]
+    #[serde(deserialize_with = "worker_grace_in_file")]
+    pub worker_grace: Option<Duration>,
     /// Log level or filter [default: info]
     #[arg(long, env = "FERMATA_LOG_LEVEL")]
     pub log_level: Option<String>,
@@ -63,6 +72,7 @@ impl Settings {
             partitions: self.partitions.or(file.partitions),
             nats_replicas: self.nats_replicas.or(file.nats_replicas),
             cache_mib: self.cache_mib.or(file.cache_mib),
+            worker_grace: self.worker_grace.or(file.worker_grace),
             log_level: self.log_level.or(file.log_level),
             log_format: self.log_format.or(file.log_format),
             config: Some(path),
@@ -83,6 +93,10 @@ impl Settings {
 
     pub fn cache_bytes_max(&self) -> usize {
         self.cache_mib.unwrap_or(256) << 20
+    }
+
+    pub fn worker_grace(&self) -> Duration {
+        self.worker_grace.unwrap_or(WORKER_GRACE)
     }
 
     pub fn log_level(&self) -> &str {
@@ -109,6 +123,23 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from(span).map_err(|_| refused())
 }
 
+fn worker_grace(text: &str) -> Result<Duration, String> {
+    let grace = duration(text)?;
+    if grace < WORKER_GRACE_MIN {
+        return Err(format!("at least {WORKER_GRACE_MIN:?}"));
+    }
+    Ok(grace)
+}
+
+fn worker_grace_in_file<'de, D: serde::Deserializer<'de>>(
+    file: D,
+) -> Result<Option<Duration>, D::Error> {
+    let text = String::deserialize(file)?;
+    let grace = worker_grace(&text)
+        .map_err(|reason| serde::de::Error::custom(format!("worker_grace: {reason}")))?;
+    Ok(Some(grace))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,6 +157,25 @@ mod tests {
         let settings = settings.with_file().unwrap();
         assert_eq!((settings.port(), settings.http_port()), (7, 2));
         assert_eq!(settings.log_format, Some(LogFormat::Json));
+    }
+
+    #[test]
+    fn the_grace_of_workers_is_a_duration_with_a_minimum() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("fermata.toml");
+        let read = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            let settings = Settings {
+                config: Some(path.clone()),
+                ..Settings::default()
+            };
+            settings.with_file()
+        };
+        let settings = read("worker_grace = \"1500ms\"\n").unwrap();
+        assert_eq!(settings.worker_grace(), Duration::from_millis(1_500));
+        assert_eq!(read("").unwrap().worker_grace(), WORKER_GRACE);
+        let error = format!("{:#}", read("worker_grace = \"1ms\"\n").unwrap_err());
+        assert!(error.contains("worker_grace: at least 500ms"), "{error}");
     }
 
     #[test]

@@ -4,7 +4,9 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
+use fermata_proto::presence::WorkerRecord;
 use fermata_test_support::{Fermata, NatsServer, fermata_binary, wait_for};
+use fermata_transport::{Options, Transport};
 use serde_json::Value;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -83,7 +85,53 @@ async fn an_operator_sees_what_a_deployment_does() {
     let table = deployment.text("operator task-queues");
     assert!(table.contains("no worker asks for these"), "{table}");
     let workers = deployment.text("operator workers --task-queue orders");
-    assert!(workers.contains("no poller of orders is known here"));
+    assert!(workers.contains("no worker announces itself"), "{workers}");
+    assert!(
+        workers.contains("no poller of the queue is known"),
+        "{workers}"
+    );
+
+    // As Rust workers do it.
+    let options = Options {
+        servers: deployment.nats.url(),
+        ..Options::default()
+    };
+    let transport = Transport::connect(&options).await.unwrap();
+    let namespace = transport.namespaces().by_name("default").unwrap();
+    let record = WorkerRecord {
+        id: "w-1".to_owned(),
+        identity: "packer@host".to_owned(),
+        namespace_id: namespace.id.to_string(),
+        task_queue: "orders".to_owned(),
+        ttl_ms: 1_000,
+        takes_activities: true,
+    };
+    transport.announce_worker(&record).await.unwrap();
+    let workers = deployment.json("operator workers");
+    let worker = &workers["workers"][0];
+    assert_eq!(
+        (
+            &worker["identity"],
+            &worker["namespace"],
+            &worker["taskQueue"]
+        ),
+        (&"packer@host".into(), &"default".into(), &"orders".into())
+    );
+    assert_eq!(worker["lostAfterSeconds"], 1.0);
+    let silent = worker["silentSeconds"].as_f64().unwrap();
+    assert!((0.0..SOON.as_secs_f64()).contains(&silent), "{worker}");
+    assert!(workers.get("pollers").is_none());
+    wait_for("a worker that is lost", SOON, async || {
+        let table = deployment.text("operator workers");
+        (table.contains("packer@host") && table.contains(": lost")).then_some(())
+    })
+    .await;
+    let others = deployment.json("operator workers --task-queue elsewhere");
+    assert_eq!(others["workers"], serde_json::json!([]));
+    assert_eq!(others["pollers"], serde_json::json!([]));
+    transport.retire_worker("w-1").await.unwrap();
+    let none = deployment.text("operator workers");
+    assert!(none.contains("no worker announces itself"), "{none}");
 
     let report = deployment.json("operator verify");
     assert_eq!(report["problems"], 0, "{report}");

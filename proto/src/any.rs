@@ -63,9 +63,12 @@ impl UpdateMessage {
 
     /// Whether `body` is a rejection, by its name.
     pub fn is_rejection(body: &Any) -> bool {
-        body.message_name()
-            .strip_prefix(UPDATE_PACKAGE)
-            .is_some_and(|name| name == ".Rejection")
+        is_named(body, ".Rejection")
+    }
+
+    /// Whether `body` is what a worker is asked, an [`update::Request`], by its name.
+    pub fn is_request(body: &Any) -> bool {
+        is_named(body, ".Request")
     }
 
     /// The form in which a message carries it.
@@ -80,6 +83,10 @@ impl UpdateMessage {
             Self::Response(message) => Any::pack::<pb::update::v1::Response>(&message.into_wire()),
         }
     }
+}
+
+fn is_named(body: &Any, name: &str) -> bool {
+    body.message_name().strip_prefix(UPDATE_PACKAGE) == Some(name)
 }
 
 impl update::Request {

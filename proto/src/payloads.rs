@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::any::UpdateMessage;
 use crate::command::Command;
 use crate::common::Payload;
 use crate::event::HistoryEvent;
 use crate::ids::{NamespaceId, WorkflowId};
 use crate::rpc::*;
 use crate::time::Timestamp;
+use crate::update;
 
 /// Sees each payload of a message once, in the order of its fields.
 pub trait PayloadVisitor {
@@ -60,13 +62,32 @@ without_payloads!(
     Timestamp,
     NamespaceId,
     WorkflowId,
-    crate::wire::Any,
     crate::wire::FieldMask,
     crate::wire::Empty,
     ClaimTask,
     DetachActivity,
     ExternalSender,
 );
+
+/// The bodies of messages about updates hold payloads; what does not decode stays as it is.
+impl VisitPayloads for crate::wire::Any {
+    fn visit_payloads<V: PayloadVisitor>(&mut self, visitor: &mut V) -> Result<(), V::Error> {
+        if let Ok(Some(mut said)) = UpdateMessage::from_body(self) {
+            match &mut said {
+                UpdateMessage::Acceptance(acceptance) => acceptance.visit_payloads(visitor)?,
+                UpdateMessage::Rejection(rejection) => rejection.visit_payloads(visitor)?,
+                UpdateMessage::Response(response) => response.visit_payloads(visitor)?,
+            }
+            *self = said.into_body();
+        } else if UpdateMessage::is_request(self)
+            && let Ok(mut request) = update::Request::from_body(self)
+        {
+            request.visit_payloads(visitor)?;
+            *self = request.to_body();
+        }
+        Ok(())
+    }
+}
 
 impl<T: VisitPayloads> VisitPayloads for Option<T> {
     fn visit_payloads<V: PayloadVisitor>(&mut self, visitor: &mut V) -> Result<(), V::Error> {
@@ -294,5 +315,32 @@ mod tests {
         let mut again = Names(Vec::new());
         let Ok(()) = response.visit_payloads(&mut again);
         assert_eq!(again.0, ["seen", "seen"]);
+    }
+
+    #[test]
+    fn payloads_in_bodies_of_messages_are_seen() {
+        let request = update::Request {
+            input: Some(update::Input {
+                args: payloads("argument"),
+                ..update::Input::default()
+            }),
+            ..update::Request::default()
+        };
+        let response = UpdateMessage::Response(update::Response {
+            outcome: Some(update::Outcome {
+                value: Some(update::OutcomeValue::Success(payloads("result").unwrap())),
+            }),
+            ..update::Response::default()
+        });
+        let mut bodies = vec![
+            request.to_body(),
+            response.into_body(),
+            crate::wire::Any::default(),
+        ];
+        for expected in [["argument", "result"], ["seen", "seen"]] {
+            let mut names = Names(Vec::new());
+            let Ok(()) = bodies.visit_payloads(&mut names);
+            assert_eq!(names.0, expected);
+        }
     }
 }

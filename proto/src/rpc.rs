@@ -274,6 +274,16 @@ pub struct CompleteActivity {
     pub sticky_queue: Option<String>,
 }
 
+/// Of a completion that brings nothing along.
+impl From<RespondActivityTaskCompletedRequest> for CompleteActivity {
+    fn from(request: RespondActivityTaskCompletedRequest) -> Self {
+        Self {
+            request,
+            sticky_queue: None,
+        }
+    }
+}
+
 /// The end of the worker that took an activity says nothing about the activity any more: only time-outs do.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

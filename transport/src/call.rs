@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_nats::RequestErrorKind;
 use fermata_proto::codec;
+use fermata_proto::hello::{Hello, PROTOCOL_VERSION, Welcomed};
 use fermata_proto::ids::{NamespaceId, Partition, WorkflowId};
 use fermata_proto::rpc::*;
 use fermata_proto::subjects;
@@ -18,6 +19,8 @@ const TRY_TIMEOUT_FIRST: Duration = Duration::from_secs(1);
 const TRY_TIMEOUT_MAX: Duration = Duration::from_secs(5);
 /// On top of what a waiting request asks for, so that the owner's answer comes before the time-out.
 const WAIT_MARGIN: Duration = Duration::from_millis(500);
+/// How long a process waits at its start to be greeted.
+const HELLO_MAX: Duration = Duration::from_secs(2);
 const BACKOFF_FIRST: Duration = Duration::from_millis(10);
 const BACKOFF_MAX: Duration = Duration::from_millis(500);
 /// A namespace that was registered a moment ago may not have reached every engine yet.
@@ -42,6 +45,30 @@ impl Transport {
         self.call_until_answered(namespace_id, workflow_id, wait, request)
             .instrument(span)
             .await
+    }
+
+    /// Asks a replica whether it speaks this process' version of the protocol, and knows the namespace. True too if nobody answers:
+    /// replicas may be starting, and those that are older than this question refuse by themselves.
+    ///
+    /// # Errors
+    /// PROTOCOL_MISMATCH, in words for the author of this process.
+    pub async fn hello(&self, namespace: &str) -> Result<(), Rejection> {
+        let hello = Hello {
+            protocol: PROTOCOL_VERSION,
+            namespace: namespace.to_owned(),
+            task_queue: String::new(),
+        };
+        let request = async_nats::Request::new()
+            .payload(codec::encode(&hello))
+            .timeout(Some(HELLO_MAX));
+        let answer = self.nats().send_request(subjects::HELLO, request).await;
+        let Ok(message) = answer else { return Ok(()) };
+        match codec::decode::<Welcomed>(&message.payload) {
+            Ok(Err(rejection)) if rejection.kind == RejectionKind::ProtocolMismatch => {
+                Err(rejection)
+            }
+            _ => Ok(()),
+        }
     }
 
     async fn call_until_answered(

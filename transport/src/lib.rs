@@ -16,4 +16,4 @@ mod source;
 pub use connect::{ConnectError, Options, Transport};
 pub use namespaces::{Namespaces, PutError};
 pub use poller::{Claimant, TaskPoller};
-pub use presence::AnnounceError;
+pub use presence::{AnnounceError, AnnouncedWorker, WorkersError};

@@ -1,7 +1,7 @@
 //! Announcing a running worker, so that its end is noticed.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_nats::jetstream::kv;
 use fermata_proto::ids::NamespaceId;
@@ -62,6 +62,58 @@ impl Transport {
             .await
             .map_err(|error| failed(error.to_string()))
     }
+}
+
+/// A worker that announces itself, and when it was heard of last.
+#[derive(Debug, Clone)]
+pub struct AnnouncedWorker {
+    pub record: WorkerRecord,
+    /// By the broker's clock.
+    pub last_seen: SystemTime,
+}
+
+impl Transport {
+    /// The workers that announce themselves now, those included that have been silent for longer than their time-to-live but
+    /// whose announcement the broker has not forgotten yet.
+    ///
+    /// # Errors
+    /// If the broker does not answer.
+    pub async fn announced_workers(&self) -> Result<Vec<AnnouncedWorker>, WorkersError> {
+        let failed = |reason: String| WorkersError { reason };
+        let bucket = self
+            .jetstream()
+            .get_key_value(subjects::WORKERS_BUCKET)
+            .await
+            .map_err(|error| failed(error.to_string()))?;
+        let keys = bucket.keys().await;
+        let mut keys = keys.map_err(|error| failed(error.to_string()))?;
+        let mut workers = Vec::new();
+        while let Some(key) = keys.next().await {
+            let key = key.map_err(|error| failed(error.to_string()))?;
+            let entry = bucket.entry(&key).await;
+            // It may have gone since it was listed.
+            let Some(entry) = entry.map_err(|error| failed(error.to_string()))? else {
+                continue;
+            };
+            if entry.operation != kv::Operation::Put {
+                continue;
+            }
+            let record = codec::decode(&entry.value)
+                .map_err(|error| failed(format!("the record of {key}: {error}")))?;
+            workers.push(AnnouncedWorker {
+                record,
+                last_seen: entry.created.into(),
+            });
+        }
+        Ok(workers)
+    }
+}
+
+/// The announced workers are not to be had.
+#[derive(Debug, thiserror::Error)]
+#[error("list the announced workers: {reason}")]
+pub struct WorkersError {
+    reason: String,
 }
 
 /// After the watch was lost.

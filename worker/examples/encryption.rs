@@ -48,7 +48,20 @@ impl Encryption {
 }
 
 impl PayloadCodec for Encryption {
-    fn encode(&self, payload: Payload) -> Result<Payload, CodecFailure> {
+    async fn encode(&self, payloads: Vec<Payload>) -> Result<Vec<Payload>, CodecFailure> {
+        payloads.into_iter().map(|plain| self.seal(plain)).collect()
+    }
+
+    async fn decode(&self, payloads: Vec<Payload>) -> Result<Vec<Payload>, CodecFailure> {
+        payloads
+            .into_iter()
+            .map(|sealed| self.open(sealed))
+            .collect()
+    }
+}
+
+impl Encryption {
+    fn seal(&self, payload: Payload) -> Result<Payload, CodecFailure> {
         let mut sealed = serde_json::to_vec(&payload)?;
         let mut nonce = [0; NONCE_LEN];
         self.random
@@ -74,7 +87,7 @@ impl PayloadCodec for Encryption {
         })
     }
 
-    fn decode(&self, payload: Payload) -> Result<Payload, CodecFailure> {
+    fn open(&self, payload: Payload) -> Result<Payload, CodecFailure> {
         // What was written without the codec, by an operator say, is left as it is.
         if payload.metadata.get(ENCODING).map(|bytes| &bytes[..]) != Some(ENCRYPTED) {
             return Ok(payload);

@@ -9,6 +9,7 @@ use fermata_proto::rpc::{Answer, Request, Response};
 use fermata_transport::Transport;
 
 use crate::codec::Codec;
+use crate::converter::Converter;
 use crate::interceptor::Interceptors;
 
 /// Cheap to clone.
@@ -17,6 +18,7 @@ pub(crate) struct Connection {
     pub transport: Transport,
     pub namespace: Arc<NamespaceRecord>,
     pub identity: Arc<str>,
+    pub converter: Converter,
     pub codec: Codec,
     pub interceptors: Interceptors,
 }
@@ -31,6 +33,7 @@ impl Connection {
         self.interceptors.on_request(workflow_id, &mut request);
         self.codec
             .encode(&mut request)
+            .await
             .map_err(|error| error.rejection())?;
         let mut response = self
             .transport
@@ -48,6 +51,7 @@ impl Connection {
         if !brings_tasks {
             self.codec
                 .decode(&mut response)
+                .await
                 .map_err(|error| error.rejection())?;
         }
         Ok(response)

@@ -2,6 +2,8 @@
 
 use fermata_proto::event::{HistoryEvent, HistoryEventAttributes};
 
+use crate::codec::{Codec, CodecError, PayloadCodec};
+
 /// All events of one run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WorkflowHistory {
@@ -15,6 +17,15 @@ impl WorkflowHistory {
             workflow_id: workflow_id.to_owned(),
             events,
         }
+    }
+
+    /// The history as code sees it: one that was read from a file holds what the codec made of its payloads.
+    ///
+    /// # Errors
+    /// The codec's.
+    pub async fn decoded(mut self, codec: impl PayloadCodec) -> Result<Self, CodecError> {
+        Codec::of(codec).decode(&mut self.events).await?;
+        Ok(self)
     }
 
     /// Empty if the history came from a file that does not tell.

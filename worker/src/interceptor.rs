@@ -7,8 +7,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use fermata_proto::common::Payload;
+use fermata_proto::common::{Header, Payload};
 use fermata_proto::rpc::Request;
+use fermata_proto::service::{
+    ExecuteMultiOperationRequestOperationOperation as Operation, UpdateWorkflowExecutionRequest,
+};
 use tracing::Span;
 
 use crate::activity::ActivityInfo;
@@ -23,6 +26,9 @@ pub enum ClientCall {
     SignalWithStart,
     Signal,
     Query,
+    Update,
+    /// Of the headers of the workflow that may be started; the update goes as [`Self::Update`].
+    UpdateWithStart,
 }
 
 /// How an attempt ended, as far as its worker knows.
@@ -97,6 +103,11 @@ impl Interceptor for PropagateHeaders {
     }
 }
 
+fn header_of(request: &mut UpdateWorkflowExecutionRequest) -> Option<&mut Option<Header>> {
+    let input = request.request.as_mut()?.input.as_mut()?;
+    Some(&mut input.header)
+}
+
 /// All of a client's, the first added outermost.
 #[derive(Clone, Default)]
 pub(crate) struct Interceptors(pub Vec<std::sync::Arc<dyn Interceptor>>);
@@ -113,7 +124,27 @@ impl Interceptors {
         if self.0.is_empty() {
             return;
         }
+        if let Request::ExecuteMultiOperation(request) = request {
+            for operation in &mut request.operations {
+                let (call, header) = match &mut operation.operation {
+                    Some(Operation::StartWorkflow(start)) => {
+                        (ClientCall::UpdateWithStart, &mut start.header)
+                    }
+                    Some(Operation::UpdateWorkflow(update)) => match header_of(update) {
+                        Some(header) => (ClientCall::Update, header),
+                        None => continue,
+                    },
+                    None => continue,
+                };
+                self.on_header(call, workflow_id, header);
+            }
+            return;
+        }
         let (call, header) = match request {
+            Request::UpdateWorkflowExecution(request) => match header_of(request) {
+                Some(header) => (ClientCall::Update, header),
+                None => return,
+            },
             Request::StartWorkflowExecution(request) => (ClientCall::Start, &mut request.header),
             Request::SignalWithStartWorkflowExecution(request) => {
                 (ClientCall::SignalWithStart, &mut request.header)
@@ -127,12 +158,16 @@ impl Interceptors {
             },
             _ => return,
         };
+        self.on_header(call, workflow_id, header);
+    }
+
+    fn on_header(&self, call: ClientCall, workflow_id: &str, header: &mut Option<Header>) {
         let mut fields = header.take().unwrap_or_default().fields;
         for interceptor in &self.0 {
             interceptor.client_headers(call, workflow_id, &mut fields);
         }
         if !fields.is_empty() {
-            *header = Some(fermata_proto::common::Header { fields });
+            *header = Some(Header { fields });
         }
     }
 

@@ -34,6 +34,7 @@ mod activity;
 mod client;
 mod codec;
 mod connection;
+mod converter;
 mod error;
 mod history;
 mod interceptor;
@@ -41,6 +42,7 @@ mod machine;
 mod name;
 mod payload;
 mod retry;
+mod setters;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod worker;
@@ -49,9 +51,11 @@ mod workflow;
 pub use activity::{ActivityContext, ActivityInfo, ActivityToken, CancelReason};
 pub use client::{
     ActivityHandle, Client, ClientError, ClientOptions, ResultError, SignalWithStartCall,
-    StartCall, WorkflowHandle,
+    StartCall, UpdateCall, UpdateError, UpdateHandle, UpdateStage, UpdateWithStartCall,
+    WorkflowHandle,
 };
-pub use codec::{CodecFailure, PayloadCodec};
+pub use codec::{CodecError, CodecFailure, PayloadCodec};
+pub use converter::{ConverterFailure, DataConverter, FromValue, ToValue};
 pub use error::{ActivityError, ActivityResult, ApplicationError, WorkflowError, WorkflowResult};
 pub use history::WorkflowHistory;
 pub use interceptor::{
@@ -70,7 +74,8 @@ pub use worker::{RegisteredTwice, ResourceTargets, Shutdown, Worker, WorkerError
 pub use workflow::{
     ActivityCall, ActivityFuture, CancellationScope, Cancelled, ChildCall, ChildFuture,
     ContinueAsNew, ExternalWorkflow, LocalActivityCall, LocalActivityFuture, Saga, SagaError,
-    Signals, Spawned, StartedChild, Timer, WaitUntil, WorkflowContext, WorkflowInfo,
+    Signals, Spawned, StartedChild, Timer, UpdateRegistration, WaitUntil, WorkflowContext,
+    WorkflowInfo,
 };
 
 pub use fermata_proto::common::{Payload, Payloads, RetryPolicy};

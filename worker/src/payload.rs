@@ -6,7 +6,9 @@
 //! | `bytes::Bytes`, `Vec<u8>` | `binary/plain` | the bytes |
 //! | all else | `json/plain` | JSON |
 //!
-//! [`Payload`] and [`Payloads`] pass through as they are. Absent: compression, encryption, protobuf messages.
+//! Read are `json/protobuf` payloads too, which are JSON as well. [`Payload`] and [`Payloads`] pass through as they are, so any
+//! other form can be handed on. Absent: compression and encryption, which are a codec's; other forms of one's own are a
+//! [`crate::DataConverter`]'s.
 
 use std::any::{Any, TypeId};
 
@@ -41,6 +43,14 @@ pub enum PayloadError {
         length: usize,
         #[source]
         source: serde_json::Error,
+    },
+    /// A [`crate::DataConverter`] failed.
+    #[error("{attempted} {type_name}")]
+    Converter {
+        attempted: &'static str,
+        type_name: &'static str,
+        #[source]
+        source: crate::converter::ConverterFailure,
     },
     #[error("read {type_name}: payloads of encoding {encoding:?} are not understood here")]
     Encoding {

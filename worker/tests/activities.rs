@@ -452,7 +452,19 @@ struct Inverse {
 const INVERSE: &[u8] = b"binary/inverse";
 
 impl PayloadCodec for Inverse {
-    fn encode(&self, payload: Payload) -> Result<Payload, CodecFailure> {
+    async fn encode(&self, payloads: Vec<Payload>) -> Result<Vec<Payload>, CodecFailure> {
+        // As if a key service were asked.
+        tokio::task::yield_now().await;
+        payloads.into_iter().map(|plain| self.turn(plain)).collect()
+    }
+
+    async fn decode(&self, payloads: Vec<Payload>) -> Result<Vec<Payload>, CodecFailure> {
+        payloads.into_iter().map(Self::turn_back).collect()
+    }
+}
+
+impl Inverse {
+    fn turn(&self, payload: Payload) -> Result<Payload, CodecFailure> {
         if self.broken.load(SeqCst) {
             return Err("the key is not to be had".into());
         }
@@ -468,7 +480,7 @@ impl PayloadCodec for Inverse {
         })
     }
 
-    fn decode(&self, payload: Payload) -> Result<Payload, CodecFailure> {
+    fn turn_back(payload: Payload) -> Result<Payload, CodecFailure> {
         if payload.metadata.get("encoding").map(|bytes| &bytes[..]) != Some(INVERSE) {
             return Ok(payload);
         }

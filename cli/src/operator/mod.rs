@@ -1,6 +1,6 @@
 //! `fermata operator`: looks at a deployment from below, over NATS, so that it also tells when no api answers.
 //!
-//! Everything here only reads. `workers` alone asks the REST API, since pollers are known there.
+//! Everything here only reads. `workers` also asks the REST API for the pollers of a queue, which are known there.
 
 mod cluster;
 mod partitions;
@@ -47,16 +47,13 @@ enum Command {
     Partitions,
     /// Show every task queue: what waits, how long, and who asks for it
     TaskQueues,
-    /// Show who polls a task queue
+    /// Show the workers that announce themselves, and who polls a task queue
     Workers(workers::Args),
     /// Read everything that is stored and check it; exit code 1 if something is wrong
     Verify(verify::Args),
 }
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    if let Command::Workers(given) = &args.command {
-        return workers::run(given, args.output);
-    }
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -76,7 +73,7 @@ async fn over_nats(args: Args) -> anyhow::Result<ExitCode> {
         Command::Partitions => partitions::run(&transport, args.output).await,
         Command::TaskQueues => task_queues::run(&transport, args.output).await,
         Command::Verify(given) => verify::run(&transport, &args.nats, &given, args.output).await,
-        Command::Workers(_) => unreachable!("it was answered above"),
+        Command::Workers(given) => workers::run(&transport, given, args.output).await,
     }
 }
 

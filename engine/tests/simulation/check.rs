@@ -243,6 +243,7 @@ pub async fn end(world: &World) -> u64 {
     invariant_cancel_requests_are_there(world, &all);
     invariant_workflows_end_as_planned(world, &all);
     invariant_completed_activities_are_there(world, &all);
+    invariant_nobody_waits_for_a_dead_worker(world, &all);
     invariant_children_and_parents_agree(&all);
     invariant_lists_know_every_run(world, &all);
     invariant_what_is_shown_is_the_log(world, &all).await;
@@ -456,6 +457,39 @@ fn invariant_completed_activities_are_there(world: &World, all: &All<'_>) {
             completed,
             "activity {activity_id} of run {run_id} was completed, and is not: {:?}",
             one.run.status
+        );
+    }
+}
+
+/// What nobody took over from a dead worker was not waited for any more: its attempt is in no history as the one that ended.
+fn invariant_nobody_waits_for_a_dead_worker(world: &World, all: &All<'_>) {
+    for ((workflow_id, run_id, activity_id), (attempt, _)) in &world.book().held {
+        let one = all
+            .runs
+            .get(run_id.as_str())
+            .unwrap_or_else(|| panic!("run {run_id} of {workflow_id} is unknown"));
+        let attributes = || {
+            one.events
+                .iter()
+                .filter_map(|event| event.attributes.as_ref())
+        };
+        let scheduled = one.events.iter().find_map(|event| match &event.attributes {
+            Some(A::ActivityTaskScheduled(a)) if a.activity_id == *activity_id => {
+                Some(event.event_id)
+            }
+            _ => None,
+        });
+        let was_last = attributes().any(|attributes| {
+            matches!(attributes, A::ActivityTaskStarted(a)
+                if Some(a.scheduled_event_id) == scheduled && a.attempt == *attempt)
+        });
+        let has_completed = attributes().any(|attributes| {
+            matches!(attributes, A::ActivityTaskCompleted(a)
+                if Some(a.scheduled_event_id) == scheduled)
+        });
+        assert!(
+            !(was_last && has_completed),
+            "attempt {attempt} of activity {activity_id} of run {run_id} completed though its worker died"
         );
     }
 }

@@ -270,6 +270,7 @@ fn invariant_everything_was_tried(totals: &BTreeMap<&'static str, u64>) {
     for kind in [
         "activities failed",
         "activities forgotten",
+        "activities taken over",
         "answers repeated by workers",
         "broker restarts",
         "cancel requests",
@@ -286,6 +287,7 @@ fn invariant_everything_was_tried(totals: &BTreeMap<&'static str, u64>) {
         "slow times",
         "starts",
         "terminations",
+        "workers died",
         "workflow tasks failed",
         "workflow tasks forgotten",
     ] {

@@ -25,6 +25,9 @@ pub const WORKFLOW_SIGNAL: &str = "workflow";
 /// A worker that forgets an activity is noticed after this.
 const ACTIVITY_TIMEOUT: Duration = Duration::from_secs(4);
 
+/// Of activities that never fail: whoever waits for this waits in vain, so it is the end of its worker that must be noticed.
+pub const HELD_TIMEOUT: Duration = Duration::from_secs(3_600);
+
 /// One run's steps, one after the other, and its end.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
@@ -365,7 +368,10 @@ fn activity(id: &str, queue_name: &str, failures: i32) -> Command {
         }),
         task_queue: Some(queue(queue_name)),
         input: Some(count_payload(failures)),
-        start_to_close_timeout: Some(ACTIVITY_TIMEOUT),
+        start_to_close_timeout: Some(match failures {
+            0 => HELD_TIMEOUT,
+            _ => ACTIVITY_TIMEOUT,
+        }),
         heartbeat_timeout: (failures > 0).then_some(ACTIVITY_TIMEOUT / 2),
         retry_policy: Some(RetryPolicy {
             initial_interval: Some(Duration::from_millis(200)),

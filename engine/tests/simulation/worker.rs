@@ -9,17 +9,24 @@ use fermata_proto::codec;
 use fermata_proto::common::*;
 use fermata_proto::enums::{QueryResultType, TaskQueueKind, WorkflowTaskFailedCause};
 use fermata_proto::event::HistoryEvent;
+use fermata_proto::presence::WorkerRecord;
 use fermata_proto::query::WorkflowQueryResult;
 use fermata_proto::rpc::*;
 use fermata_proto::service::*;
 use fermata_proto::subjects::TaskKind;
 use fermata_proto::taskqueue::{StickyExecutionAttributes, TaskQueue};
 use futures::StreamExt;
+use tokio::time::Instant;
 
 use crate::model::{self, QUEUE};
 use crate::world::World;
 
 const STICKY_SCHEDULE_TO_START: Duration = Duration::from_secs(2);
+
+/// Workers of activities announce themselves for so long.
+const WORKER_TTL: Duration = Duration::from_secs(2);
+/// Within this another one has what a dead worker held, whatever faults there are meanwhile.
+const HANDOVER_MAX: Duration = Duration::from_secs(180);
 
 /// Something that workers do only while there are faults goes wrong in one of so many cases.
 const MISHAP: f64 = 0.03;
@@ -71,7 +78,7 @@ impl WorkflowWorker {
             self.claims += 1;
             let claim_id = format!("{}-{:?}-{}", self.identity, self.sticky, self.claims);
             let workflow_id = task.workflow_id.0.clone();
-            let claim = claim(task, &queue, &self.identity, claim_id);
+            let claim = claim(task, &queue, &self.identity, claim_id, "");
             let request = Request::ClaimWorkflowTask(Box::new(claim));
             if let Ok(Response::WorkflowTask(task)) = world.call(&workflow_id, request).await {
                 let mut next = Some(*task);
@@ -232,12 +239,19 @@ impl WorkflowWorker {
     }
 }
 
-fn claim(task: TaskReference, queue: &str, identity: &str, claim_id: String) -> ClaimTask {
+fn claim(
+    task: TaskReference,
+    queue: &str,
+    identity: &str,
+    claim_id: String,
+    worker_id: &str,
+) -> ClaimTask {
     ClaimTask {
         task,
         task_queue: model::queue(queue),
         identity: identity.to_owned(),
         claim_id,
+        worker_id: worker_id.to_owned(),
         ..ClaimTask::default()
     }
 }
@@ -252,8 +266,35 @@ fn signals_payload(history: &[HistoryEvent]) -> Payloads {
     }
 }
 
-/// Works on activity tasks until it is dropped.
+/// Works on activity tasks until it is dropped, in one life after the other.
 pub async fn activity_worker(world: Arc<World>, name: String) {
+    let mut lives = 0;
+    loop {
+        lives += 1;
+        let worker_id = format!("{name}-activities-{lives}");
+        let record = WorkerRecord {
+            id: worker_id.clone(),
+            identity: name.clone(),
+            namespace_id: world.namespace.to_string(),
+            task_queue: QUEUE.to_owned(),
+            ttl_ms: WORKER_TTL.as_millis().try_into().unwrap(),
+            takes_activities: true,
+        };
+        world.broker.announce_worker(record);
+        let held = until_death(&world, &name, &worker_id).await;
+        world.count("workers died");
+        // It is silent until its announcement expires.
+        tokio::time::sleep(WORKER_TTL).await;
+        world.broker.retire_worker(&worker_id);
+        let lost_at = Instant::now();
+        let key = key(&held);
+        world.book().held.insert(key, (held.attempt, lost_at));
+        world.sleep_up_to(1_000).await;
+    }
+}
+
+/// Gives the activity that it held.
+async fn until_death(world: &World, name: &str, worker_id: &str) -> PollActivityTaskQueueResponse {
     let mut claims = 0;
     loop {
         let task = world
@@ -262,18 +303,56 @@ pub async fn activity_worker(world: Arc<World>, name: String) {
             .await;
         claims += 1;
         let workflow_id = task.workflow_id.0.clone();
-        let claim = claim(task, QUEUE, &name, format!("{name}-{claims}"));
+        let claim_id = format!("{worker_id}-{claims}");
+        let claim = claim(task, QUEUE, name, claim_id, worker_id);
         let request = Request::ClaimActivityTask(Box::new(claim));
-        if let Ok(Response::ActivityTask(task)) = world.call(&workflow_id, request).await {
-            on_activity(&world, *task).await;
+        let Ok(Response::ActivityTask(task)) = world.call(&workflow_id, request).await else {
+            continue;
+        };
+        invariant_what_a_dead_worker_held_goes_to_others_soon(world, &task);
+        let is_held = task.start_to_close_timeout == Some(model::HELD_TIMEOUT);
+        if is_held && world.mishap(MISHAP) {
+            return *task;
         }
+        on_activity(world, *task, is_held).await;
     }
 }
 
-async fn on_activity(world: &World, task: PollActivityTaskQueueResponse) {
+/// By workflow, run and activity id.
+fn key(task: &PollActivityTaskQueueResponse) -> (String, String, String) {
+    let execution = task.workflow_execution.clone().unwrap();
+    let activity_id = task.activity_id.clone();
+    (execution.workflow_id, execution.run_id, activity_id)
+}
+
+/// The next attempt of an activity whose worker died comes long before the activity's own time-out.
+fn invariant_what_a_dead_worker_held_goes_to_others_soon(
+    world: &World,
+    task: &PollActivityTaskQueueResponse,
+) {
+    let mut book = world.book();
+    let key = key(task);
+    let Some((attempt, lost_at)) = book.held.get(&key).copied() else {
+        return;
+    };
+    assert!(
+        task.attempt > attempt,
+        "attempt {attempt} of {key:?} was handed out twice"
+    );
+    let waited = lost_at.elapsed();
+    assert!(
+        waited < HANDOVER_MAX,
+        "attempt {attempt} of {key:?} was given to others after {waited:?} only"
+    );
+    book.held.remove(&key);
+    *book.counts.entry("activities taken over").or_default() += 1;
+}
+
+async fn on_activity(world: &World, task: PollActivityTaskQueueResponse, is_held: bool) {
     let execution = task.workflow_execution.clone().unwrap();
     let workflow_id = &execution.workflow_id;
-    if world.mishap(MISHAP) {
+    // Of one that is held only its worker's end would tell.
+    if !is_held && world.mishap(MISHAP) {
         world.count("activities forgotten");
         return;
     }

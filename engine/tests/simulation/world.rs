@@ -52,6 +52,8 @@ pub struct Book {
     pub plans: BTreeMap<String, Plan>,
     /// Activities by workflow, run and id, of which a completion was acknowledged.
     pub activities: BTreeSet<(String, String, String)>,
+    /// Activities by workflow, run and id that a worker held when it died: which attempt, and when its announcement was gone.
+    pub held: BTreeMap<(String, String, String), (i32, Instant)>,
     /// What happened how often.
     pub counts: BTreeMap<&'static str, u64>,
 }

@@ -48,7 +48,12 @@ func main() {
 	flag.Parse()
 
 	quiet := sdklog.NewStructuredLogger(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})))
-	connection, err := client.Dial(client.Options{HostPort: *address, Logger: quiet})
+	connection, err := client.Dial(client.Options{
+		HostPort: *address,
+		Logger:   quiet,
+		// On one machine compressing costs more than it saves.
+		ConnectionOptions: client.ConnectionOptions{GrpcCompression: client.GrpcCompressionNone{}},
+	})
 	if err != nil {
 		log.Fatalf("connect to %s: %v", *address, err)
 	}

@@ -14,7 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::heartbeat::{Heartbeat, Throttle};
 use crate::connection::Connection;
-use crate::payload::{PayloadError, from_payloads, to_payloads};
+use crate::converter::Converter;
+use crate::payload::PayloadError;
 
 /// Facts of one attempt of an activity.
 #[derive(Debug, Clone, Default)]
@@ -148,6 +149,7 @@ impl Cancellation {
 
 struct Inner {
     info: ActivityInfo,
+    converter: Converter,
     earlier_details: Option<Payloads>,
     token: ActivityToken,
     cancellation: Arc<Cancellation>,
@@ -169,17 +171,19 @@ impl ActivityContext {
     ) -> Self {
         let mut info = ActivityInfo::of(task);
         task_queue.clone_into(&mut info.task_queue);
-        Self::made(Some(connection), task, info, throttle)
+        let converter = connection.converter.clone();
+        Self::made(Some(connection), converter, task, info, throttle)
     }
 
     /// Of an attempt that the engine does not wait for: its heartbeats are kept, not sent.
-    pub(crate) fn detached(task: &mut PollActivityTaskQueueResponse) -> Self {
+    pub(crate) fn detached(task: &mut PollActivityTaskQueueResponse, converter: Converter) -> Self {
         let info = ActivityInfo::of(task);
-        Self::made(None, task, info, Throttle::default())
+        Self::made(None, converter, task, info, Throttle::default())
     }
 
     fn made(
         connection: Option<&Connection>,
+        converter: Converter,
         task: &mut PollActivityTaskQueueResponse,
         info: ActivityInfo,
         throttle: Throttle,
@@ -195,6 +199,7 @@ impl ActivityContext {
         Self {
             inner: Arc::new(Inner {
                 info,
+                converter,
                 earlier_details: task.heartbeat_details.take(),
                 token: ActivityToken(task.task_token.clone()),
                 cancellation,
@@ -220,7 +225,7 @@ impl ActivityContext {
     /// Tells that the activity is alive and how far it is. Without waiting, and as often as one likes: what is told in
     /// quick succession is sent as one. A cancel request comes back with it, see [`Self::cancelled`].
     pub fn heartbeat<T: Serialize + 'static>(&self, details: &T) {
-        match to_payloads(details) {
+        match self.converter().to_payloads(details) {
             Ok(details) => self.inner.heartbeat.record(details),
             Err(error) => {
                 tracing::warn!(
@@ -242,7 +247,7 @@ impl ActivityContext {
     ) -> Result<Option<T>, PayloadError> {
         let details = self.inner.earlier_details.as_ref();
         details
-            .map(|details| from_payloads(Some(details)))
+            .map(|details| self.converter().read_payloads(Some(details)))
             .transpose()
     }
 
@@ -258,6 +263,10 @@ impl ActivityContext {
     /// Why the attempt should stop, if it should.
     pub fn cancel_reason(&self) -> Option<CancelReason> {
         self.inner.cancellation.reason()
+    }
+
+    pub(crate) fn converter(&self) -> &Converter {
+        &self.inner.converter
     }
 
     pub(crate) fn cancellation(&self) -> &Arc<Cancellation> {

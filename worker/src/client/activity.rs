@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use fermata_proto::codec;
 use fermata_proto::common::Payloads;
-use fermata_proto::rpc::{CompleteActivity, RejectionKind, Request, Response, TaskToken};
+use fermata_proto::rpc::{RejectionKind, Request, Response, TaskToken};
 use fermata_proto::service::*;
 use serde::Serialize;
 
@@ -12,7 +12,7 @@ use super::{ClientError, REQUEST_MAX};
 use crate::activity::{ActivityToken, CancelReason};
 use crate::connection::Connection;
 use crate::error::ApplicationError;
-use crate::payload::{PayloadError, to_payloads};
+use crate::payload::PayloadError;
 
 const COMPLETE: &str = "complete an activity of workflow";
 const FAIL: &str = "fail an activity of workflow";
@@ -34,6 +34,39 @@ pub struct ActivityHandle {
 enum Name {
     Token(Bytes),
     Id { run_id: String, activity_id: String },
+}
+
+/// A request about the activity, by its token or by its id. Temporal has a message for each, with the same fields but for those
+/// that name the activity.
+macro_rules! request {
+    ($handle:ident, $by_token:ident($token_form:ident) or $by_id:ident($id_form:ident), $field:ident) => {{
+        let namespace = $handle.connection.namespace.name.clone();
+        let identity = $handle.connection.identity.to_string();
+        match $handle.name.clone() {
+            Name::Token(task_token) => {
+                let request = $token_form {
+                    task_token,
+                    namespace,
+                    identity,
+                    $field,
+                    ..$token_form::default()
+                };
+                Request::$by_token(Box::new(request.into()))
+            }
+            Name::Id {
+                run_id,
+                activity_id,
+            } => Request::$by_id(Box::new($id_form {
+                namespace,
+                identity,
+                workflow_id: $handle.workflow_id.clone(),
+                run_id,
+                activity_id,
+                $field,
+                ..$id_form::default()
+            })),
+        }
+    }};
 }
 
 impl ActivityHandle {
@@ -75,36 +108,12 @@ impl ActivityHandle {
     /// # Errors
     /// If the activity is over, or the engine does not answer.
     pub async fn complete<T: Serialize + 'static>(&self, result: &T) -> Result<(), ClientError> {
-        let result = self.payloads(COMPLETE, to_payloads(result))?;
-        let (namespace, identity) = self.ours();
-        let request = match self.name.clone() {
-            Name::Token(task_token) => {
-                Request::RespondActivityTaskCompleted(Box::new(CompleteActivity {
-                    request: RespondActivityTaskCompletedRequest {
-                        task_token,
-                        result,
-                        identity,
-                        namespace,
-                        ..RespondActivityTaskCompletedRequest::default()
-                    },
-                    sticky_queue: None,
-                }))
-            }
-            Name::Id {
-                run_id,
-                activity_id,
-            } => Request::RespondActivityTaskCompletedById(Box::new(
-                RespondActivityTaskCompletedByIdRequest {
-                    namespace,
-                    workflow_id: self.workflow_id.clone(),
-                    run_id,
-                    activity_id,
-                    result,
-                    identity,
-                    ..RespondActivityTaskCompletedByIdRequest::default()
-                },
-            )),
-        };
+        let result = self.payloads(COMPLETE, self.connection.converter.to_payloads(result))?;
+        let request = request!(
+            self,
+            RespondActivityTaskCompleted(RespondActivityTaskCompletedRequest) or RespondActivityTaskCompletedById(RespondActivityTaskCompletedByIdRequest),
+            result
+        );
         self.send(COMPLETE, request).await
     }
 
@@ -114,32 +123,11 @@ impl ActivityHandle {
     /// As [`Self::complete`].
     pub async fn fail(&self, error: ApplicationError) -> Result<(), ClientError> {
         let failure = Some(error.into_failure());
-        let (namespace, identity) = self.ours();
-        let request = match self.name.clone() {
-            Name::Token(task_token) => {
-                Request::RespondActivityTaskFailed(Box::new(RespondActivityTaskFailedRequest {
-                    task_token,
-                    failure,
-                    identity,
-                    namespace,
-                    ..RespondActivityTaskFailedRequest::default()
-                }))
-            }
-            Name::Id {
-                run_id,
-                activity_id,
-            } => Request::RespondActivityTaskFailedById(Box::new(
-                RespondActivityTaskFailedByIdRequest {
-                    namespace,
-                    workflow_id: self.workflow_id.clone(),
-                    run_id,
-                    activity_id,
-                    failure,
-                    identity,
-                    ..RespondActivityTaskFailedByIdRequest::default()
-                },
-            )),
-        };
+        let request = request!(
+            self,
+            RespondActivityTaskFailed(RespondActivityTaskFailedRequest) or RespondActivityTaskFailedById(RespondActivityTaskFailedByIdRequest),
+            failure
+        );
         self.send(FAIL, request).await
     }
 
@@ -148,33 +136,12 @@ impl ActivityHandle {
     /// # Errors
     /// As [`Self::complete`]; also if the workflow did not ask for it.
     pub async fn cancelled<T: Serialize + 'static>(&self, details: &T) -> Result<(), ClientError> {
-        let details = self.payloads(CANCEL, to_payloads(details))?;
-        let (namespace, identity) = self.ours();
-        let request = match self.name.clone() {
-            Name::Token(task_token) => {
-                Request::RespondActivityTaskCanceled(Box::new(RespondActivityTaskCanceledRequest {
-                    task_token,
-                    details,
-                    identity,
-                    namespace,
-                    ..RespondActivityTaskCanceledRequest::default()
-                }))
-            }
-            Name::Id {
-                run_id,
-                activity_id,
-            } => Request::RespondActivityTaskCanceledById(Box::new(
-                RespondActivityTaskCanceledByIdRequest {
-                    namespace,
-                    workflow_id: self.workflow_id.clone(),
-                    run_id,
-                    activity_id,
-                    details,
-                    identity,
-                    ..RespondActivityTaskCanceledByIdRequest::default()
-                },
-            )),
-        };
+        let details = self.payloads(CANCEL, self.connection.converter.to_payloads(details))?;
+        let request = request!(
+            self,
+            RespondActivityTaskCanceled(RespondActivityTaskCanceledRequest) or RespondActivityTaskCanceledById(RespondActivityTaskCanceledByIdRequest),
+            details
+        );
         self.send(CANCEL, request).await
     }
 
@@ -186,33 +153,12 @@ impl ActivityHandle {
         &self,
         details: &T,
     ) -> Result<Option<CancelReason>, ClientError> {
-        let details = self.payloads(HEARTBEAT, to_payloads(details))?;
-        let (namespace, identity) = self.ours();
-        let request = match self.name.clone() {
-            Name::Token(task_token) => {
-                Request::RecordActivityTaskHeartbeat(Box::new(RecordActivityTaskHeartbeatRequest {
-                    task_token,
-                    details,
-                    identity,
-                    namespace,
-                    ..RecordActivityTaskHeartbeatRequest::default()
-                }))
-            }
-            Name::Id {
-                run_id,
-                activity_id,
-            } => Request::RecordActivityTaskHeartbeatById(Box::new(
-                RecordActivityTaskHeartbeatByIdRequest {
-                    namespace,
-                    workflow_id: self.workflow_id.clone(),
-                    run_id,
-                    activity_id,
-                    details,
-                    identity,
-                    ..RecordActivityTaskHeartbeatByIdRequest::default()
-                },
-            )),
-        };
+        let details = self.payloads(HEARTBEAT, self.connection.converter.to_payloads(details))?;
+        let request = request!(
+            self,
+            RecordActivityTaskHeartbeat(RecordActivityTaskHeartbeatRequest) or RecordActivityTaskHeartbeatById(RecordActivityTaskHeartbeatByIdRequest),
+            details
+        );
         match self.call(request).await {
             Ok(Response::RecordActivityTaskHeartbeat(response)) => {
                 Ok(CancelReason::asked_by(&response))
@@ -222,14 +168,6 @@ impl ActivityHandle {
             }
             answer => Err(not_done(HEARTBEAT, self.workflow_id.clone(), answer)),
         }
-    }
-
-    fn ours(&self) -> (String, String) {
-        let connection = &self.connection;
-        (
-            connection.namespace.name.clone(),
-            connection.identity.to_string(),
-        )
     }
 
     fn payloads(

@@ -15,6 +15,11 @@ pub enum ClientError {
     Connect(#[from] fermata_transport::ConnectError),
     #[error("namespace {namespace:?} does not exist")]
     NamespaceNotFound { namespace: String },
+    #[error("this process and the deployment are of versions that do not go together")]
+    OtherVersion {
+        #[source]
+        source: Rejection,
+    },
     #[error("{what} {workflow_id:?}")]
     Rejected {
         what: &'static str,
@@ -83,6 +88,40 @@ pub enum ResultError {
 }
 
 impl ResultError {
+    /// The failure as code of a workflow would see it, with its types and details.
+    pub fn workflow_error(&self) -> Option<WorkflowError> {
+        match self {
+            Self::Failed { failure, .. } => Some(WorkflowError::Failed(failure.clone())),
+            _ => None,
+        }
+    }
+}
+
+/// An update that gave no result.
+#[derive(Debug, thiserror::Error)]
+pub enum UpdateError {
+    /// Its validator refused it, its handler failed, or the workflow ended before the handler.
+    #[error(
+        "update {update_id:?} of workflow {workflow_id:?} failed: {}",
+        Line(failure)
+    )]
+    Failed {
+        update_id: String,
+        workflow_id: String,
+        failure: Box<Failure>,
+    },
+    #[error("read the result of update {update_id:?} of workflow {workflow_id:?}")]
+    Payload {
+        update_id: String,
+        workflow_id: String,
+        #[source]
+        source: PayloadError,
+    },
+    #[error(transparent)]
+    Client(#[from] ClientError),
+}
+
+impl UpdateError {
     /// The failure as code of a workflow would see it, with its types and details.
     pub fn workflow_error(&self) -> Option<WorkflowError> {
         match self {

@@ -16,15 +16,16 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::start::not_done;
+use super::update::{UpdateCall, UpdateHandle};
 use super::{ClientError, REQUEST_MAX, ResultError};
 use crate::connection::Connection;
 use crate::history::WorkflowHistory;
-use crate::payload::{Value, from_payloads, to_payloads};
+use crate::payload::Value;
 
 /// How long one long poll for the result lasts; the next follows at once.
 const RESULT_POLL: Duration = Duration::from_secs(20);
-/// While no engine answers.
-const RESULT_RETRY: Duration = Duration::from_millis(500);
+/// Between two requests, while no engine answers.
+pub(super) const RETRY: Duration = Duration::from_millis(500);
 const QUERY_MAX: Duration = Duration::from_secs(10);
 
 /// One workflow, or one run of it. Cheap to clone.
@@ -161,7 +162,7 @@ impl<R: Value> WorkflowHandle<R> {
                     ) =>
                 {
                     tracing::debug!(workflow_id = self.workflow_id, %rejection, "wait for a result");
-                    tokio::time::sleep(RESULT_RETRY).await;
+                    tokio::time::sleep(RETRY).await;
                 }
                 answer => return Err(not_done(WHAT, self.workflow_id.clone(), answer)),
             }
@@ -184,7 +185,10 @@ impl<R: Value> WorkflowHandle<R> {
             A::WorkflowExecutionTimedOut(a) if !a.new_execution_run_id.is_empty() => {
                 Ok(Closed::NextRun(a.new_execution_run_id.clone()))
             }
-            A::WorkflowExecutionCompleted(a) => from_payloads(a.result.as_ref())
+            A::WorkflowExecutionCompleted(a) => self
+                .connection
+                .converter
+                .read_payloads(a.result.as_ref())
                 .map(Closed::Result)
                 .map_err(|source| ResultError::Payload {
                     workflow_id,
@@ -216,7 +220,8 @@ impl<R: Value> WorkflowHandle<R> {
         argument: &T,
     ) -> Result<(), ClientError> {
         const WHAT: &str = "signal workflow";
-        let input = to_payloads(argument).map_err(|source| self.no_payload(WHAT, source))?;
+        let input = self.connection.converter.to_payloads(argument);
+        let input = input.map_err(|source| self.no_payload(WHAT, source))?;
         let request = Request::SignalWorkflowExecution(Box::new(SignalWorkflow {
             request: SignalWorkflowExecutionRequest {
                 namespace: self.connection.namespace.name.clone(),
@@ -242,7 +247,8 @@ impl<R: Value> WorkflowHandle<R> {
         argument: &A,
     ) -> Result<T, ClientError> {
         const WHAT: &str = "query workflow";
-        let query_args = to_payloads(argument).map_err(|source| self.no_payload(WHAT, source))?;
+        let query_args = self.connection.converter.to_payloads(argument);
+        let query_args = query_args.map_err(|source| self.no_payload(WHAT, source))?;
         let request = Request::QueryWorkflow(Box::new(QueryWorkflowRequest {
             namespace: self.connection.namespace.name.clone(),
             execution: Some(self.execution()),
@@ -254,10 +260,34 @@ impl<R: Value> WorkflowHandle<R> {
             ..QueryWorkflowRequest::default()
         }));
         match self.call(QUERY_MAX, request).await {
-            Ok(Response::QueryWorkflow(response)) => from_payloads(response.query_result.as_ref())
+            Ok(Response::QueryWorkflow(response)) => self
+                .connection
+                .converter
+                .read_payloads(response.query_result.as_ref())
                 .map_err(|source| self.no_payload(WHAT, source)),
             answer => Err(not_done(WHAT, self.workflow_id.clone(), answer)),
         }
+    }
+
+    /// Sends an update: a request that the workflow's validator may refuse, and that its handler answers. Await it for the
+    /// result, or [`UpdateCall::start`] it and go on when it is accepted.
+    pub fn update<A: Serialize + 'static, T: Value>(
+        &self,
+        name: impl Into<String>,
+        argument: &A,
+    ) -> UpdateCall<T> {
+        let connection = self.connection.clone();
+        UpdateCall::new(
+            connection,
+            self.execution(),
+            name.into(),
+            self.connection.converter.to_payloads(argument),
+        )
+    }
+
+    /// An update that was sent before, by its id.
+    pub fn update_by_id<T: Value>(&self, update_id: impl Into<String>) -> UpdateHandle<T> {
+        UpdateHandle::by_id(self.connection.clone(), self.execution(), update_id.into())
     }
 
     /// Asks the workflow to cancel; how it ends is up to its code.

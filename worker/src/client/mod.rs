@@ -6,6 +6,7 @@ mod activity;
 mod error;
 mod handle;
 mod start;
+mod update;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,16 +14,18 @@ use std::time::Duration;
 use fermata_transport::{Options, Transport};
 
 pub use activity::ActivityHandle;
-pub use error::{ClientError, ResultError};
+pub use error::{ClientError, ResultError, UpdateError};
 pub use handle::WorkflowHandle;
 pub use start::{SignalWithStartCall, StartCall};
+pub use update::{UpdateCall, UpdateHandle, UpdateStage, UpdateWithStartCall};
 
 use crate::activity::ActivityToken;
 use crate::codec::{Codec, PayloadCodec};
 use crate::connection::Connection;
+use crate::converter::{Converter, DataConverter};
 use crate::interceptor::{Interceptor, Interceptors};
 use crate::name::IntoWorkflow;
-use crate::payload::{Value, to_payloads};
+use crate::payload::Value;
 
 /// How long a request is repeated while no engine answers.
 pub(crate) const REQUEST_MAX: Duration = Duration::from_secs(30);
@@ -71,7 +74,8 @@ impl Client {
     }
 
     /// # Errors
-    /// If NATS does not answer, holds no deployment, or the deployment has no such namespace.
+    /// If NATS does not answer, holds no deployment, the deployment has no such namespace, or speaks another version of the
+    /// protocol.
     pub async fn connect_with(options: ClientOptions) -> Result<Self, ClientError> {
         let identity = options.identity.unwrap_or_else(default_identity);
         let transport = Transport::connect(&Options {
@@ -84,11 +88,16 @@ impl Client {
         let namespace = namespace.ok_or(ClientError::NamespaceNotFound {
             namespace: options.namespace,
         })?;
+        transport
+            .hello(&namespace.name)
+            .await
+            .map_err(|source| ClientError::OtherVersion { source })?;
         Ok(Self {
             connection: Connection {
                 transport,
                 namespace,
                 identity: identity.into(),
+                converter: Converter::default(),
                 codec: Codec::default(),
                 interceptors: Interceptors::default(),
             },
@@ -112,10 +121,17 @@ impl Client {
         })
     }
 
+    /// The same connection with values that the converter reads and writes, for this client and the workers made with it.
+    #[must_use]
+    pub fn with_converter(mut self, converter: impl DataConverter) -> Self {
+        self.connection.converter = Converter::of(converter);
+        self
+    }
+
     /// The same connection with payloads that the codec makes, for this client and the workers made with it.
     #[must_use]
     pub fn with_codec(mut self, codec: impl PayloadCodec) -> Self {
-        self.connection.codec = Codec(Some(Arc::new(codec)));
+        self.connection.codec = Codec::of(codec);
         self
     }
 
@@ -158,7 +174,7 @@ impl Client {
         StartCall::new(
             self.connection.clone(),
             &workflow.workflow_type(),
-            to_payloads(&argument),
+            self.connection.converter.to_payloads(&argument),
         )
     }
 

@@ -6,21 +6,23 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use fermata_proto::common::{
-    Header, Memo, Payload, Payloads, RetryPolicy, SearchAttributes, WorkflowType,
+    Header, Memo, Payload, Payloads, RetryPolicy, SearchAttributes, WorkflowExecution, WorkflowType,
 };
-use fermata_proto::enums::{TaskQueueKind, WorkflowIdConflictPolicy, WorkflowIdReusePolicy};
+use fermata_proto::enums::{WorkflowIdConflictPolicy, WorkflowIdReusePolicy};
 use fermata_proto::rpc::{Request, Response};
 use fermata_proto::service::{
     SignalWithStartWorkflowExecutionRequest, StartWorkflowExecutionRequest,
 };
-use fermata_proto::taskqueue::TaskQueue;
 use futures::future::{BoxFuture, FutureExt};
 use serde::Serialize;
 
 use super::handle::WorkflowHandle;
+use super::update::{UpdateCall, UpdateWithStartCall};
 use super::{ClientError, REQUEST_MAX};
 use crate::connection::Connection;
-use crate::payload::{PayloadError, Value, to_payloads};
+use crate::payload::{PayloadError, Value};
+use crate::setters::setters;
+use crate::workflow::queue;
 
 const START: &str = "start workflow";
 const SIGNAL_WITH_START: &str = "signal with start workflow";
@@ -28,8 +30,8 @@ const SIGNAL_WITH_START: &str = "signal with start workflow";
 /// A workflow about to be started: set options, then await it.
 #[must_use = "a workflow is started when this is awaited"]
 pub struct StartCall<R> {
-    connection: Connection,
-    request: StartWorkflowExecutionRequest,
+    pub(super) connection: Connection,
+    pub(super) request: StartWorkflowExecutionRequest,
     error: Option<PayloadError>,
     result: PhantomData<fn() -> R>,
 }
@@ -63,90 +65,32 @@ impl<R: Value> StartCall<R> {
         }
     }
 
-    /// The workflow id, unique among the namespace's open workflows; by default a UUID.
-    pub fn id(mut self, workflow_id: impl Into<String>) -> Self {
-        self.request.workflow_id = workflow_id.into();
-        self
-    }
-
-    /// The task queue of the workers that host it.
-    pub fn queue(mut self, task_queue: impl Into<String>) -> Self {
-        self.request.task_queue = Some(TaskQueue {
-            name: task_queue.into(),
-            kind: TaskQueueKind::Normal,
-            ..TaskQueue::default()
-        });
-        self
-    }
-
-    /// How long it may take in all, with retries and continued runs.
-    pub fn execution_timeout(mut self, timeout: Duration) -> Self {
-        self.request.workflow_execution_timeout = Some(timeout);
-        self
-    }
-
-    /// How long one run may take.
-    pub fn run_timeout(mut self, timeout: Duration) -> Self {
-        self.request.workflow_run_timeout = Some(timeout);
-        self
-    }
-
-    /// How long a worker may take for one workflow task.
-    pub fn task_timeout(mut self, timeout: Duration) -> Self {
-        self.request.workflow_task_timeout = Some(timeout);
-        self
-    }
-
-    /// How a failed workflow is repeated; by default not at all.
-    pub fn retry(mut self, policy: RetryPolicy) -> Self {
-        self.request.retry_policy = Some(policy);
-        self
-    }
-
-    pub fn cron(mut self, schedule: impl Into<String>) -> Self {
-        self.request.cron_schedule = schedule.into();
-        self
-    }
-
-    /// How long the first workflow task waits.
-    pub fn delay(mut self, delay: Duration) -> Self {
-        self.request.workflow_start_delay = Some(delay);
-        self
-    }
-
-    /// Whether an id may be used again after its workflow has closed.
-    pub fn id_reuse(mut self, policy: WorkflowIdReusePolicy) -> Self {
-        self.request.workflow_id_reuse_policy = policy;
-        self
-    }
-
-    /// What happens if a workflow with the id is open.
-    pub fn id_conflict(mut self, policy: WorkflowIdConflictPolicy) -> Self {
-        self.request.workflow_id_conflict_policy = policy;
-        self
-    }
-
-    /// The same id starts at most one workflow however often it is sent; by default a UUID.
-    pub fn request_id(mut self, request_id: impl Into<String>) -> Self {
-        self.request.request_id = request_id.into();
-        self
-    }
-
-    pub fn memo(mut self, fields: BTreeMap<String, Payload>) -> Self {
-        self.request.memo = Some(Memo { fields });
-        self
-    }
-
-    pub fn search_attributes(mut self, fields: BTreeMap<String, Payload>) -> Self {
-        self.request.search_attributes = Some(SearchAttributes {
-            indexed_fields: fields,
-        });
-        self
-    }
-
-    pub fn headers(mut self, fields: BTreeMap<String, Payload>) -> Self {
-        self.request.header = Some(Header { fields });
-        self
+    setters! { request:
+        /// The workflow id, unique among the namespace's open workflows; by default a UUID.
+        id(workflow_id: impl Into<String>) => workflow_id = workflow_id.into();
+        /// The task queue of the workers that host it.
+        queue(task_queue: impl Into<String>) => task_queue = Some(queue(task_queue.into()));
+        /// How long it may take in all, with retries and continued runs.
+        execution_timeout(timeout: Duration) => workflow_execution_timeout = Some(timeout);
+        /// How long one run may take.
+        run_timeout(timeout: Duration) => workflow_run_timeout = Some(timeout);
+        /// How long a worker may take for one workflow task.
+        task_timeout(timeout: Duration) => workflow_task_timeout = Some(timeout);
+        /// How a failed workflow is repeated; by default not at all.
+        retry(policy: RetryPolicy) => retry_policy = Some(policy);
+        cron(schedule: impl Into<String>) => cron_schedule = schedule.into();
+        /// How long the first workflow task waits.
+        delay(delay: Duration) => workflow_start_delay = Some(delay);
+        /// Whether an id may be used again after its workflow has closed.
+        id_reuse(policy: WorkflowIdReusePolicy) => workflow_id_reuse_policy = policy;
+        /// What happens if a workflow with the id is open.
+        id_conflict(policy: WorkflowIdConflictPolicy) => workflow_id_conflict_policy = policy;
+        /// The same id starts at most one workflow however often it is sent; by default a UUID.
+        request_id(request_id: impl Into<String>) => request_id = request_id.into();
+        memo(fields: BTreeMap<String, Payload>) => memo = Some(Memo { fields });
+        search_attributes(fields: BTreeMap<String, Payload>) => search_attributes =
+            Some(SearchAttributes { indexed_fields: fields });
+        headers(fields: BTreeMap<String, Payload>) => header = Some(Header { fields });
     }
 
     /// Signals the workflow if it is open, else starts it and signals it: one step that cannot be torn.
@@ -157,14 +101,29 @@ impl<R: Value> StartCall<R> {
     ) -> SignalWithStartCall<R> {
         SignalWithStartCall {
             signal_name: name.into(),
-            signal_input: to_payloads(argument),
+            signal_input: self.connection.converter.to_payloads(argument),
             start: self,
         }
     }
 
+    /// Updates the workflow if it is open, else starts it and updates it: both happen or neither. Gives both handles.
+    pub fn update<T: Serialize + 'static, U: Value>(
+        self,
+        name: impl Into<String>,
+        argument: &T,
+    ) -> UpdateWithStartCall<R, U> {
+        let update = UpdateCall::new(
+            self.connection.clone(),
+            WorkflowExecution::default(),
+            name.into(),
+            self.connection.converter.to_payloads(argument),
+        );
+        UpdateWithStartCall::new(self, update)
+    }
+
     /// # Errors
     /// If something is missing.
-    fn checked(mut self, what: &'static str) -> Result<Self, ClientError> {
+    pub(super) fn checked(mut self, what: &'static str) -> Result<Self, ClientError> {
         if self.request.workflow_id.is_empty() {
             self.request.workflow_id = uuid::Uuid::new_v4().to_string();
         }

@@ -15,8 +15,8 @@ use fermata_proto::command::{Command, CommandAttributes, RecordMarkerCommandAttr
 use fermata_proto::enums::CommandType;
 use fermata_proto::event::{HistoryEvent, HistoryEventAttributes};
 
-use super::marker;
 use super::slot::Sequence;
+use super::{marker, update};
 
 /// A command as its event will show it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,7 +116,12 @@ impl Commands {
             id,
             name: attributes.marker_name.clone(),
         };
-        self.asked.push((expected, Command::new(attributes)));
+        self.push_as(expected, Command::new(attributes));
+    }
+
+    /// As [`Self::push`], for a command that does not tell by itself how its event will show it.
+    pub fn push_as(&mut self, expected: Expected, command: Command) {
+        self.asked.push((expected, command));
     }
 
     /// Whether the next event must be the marker of this id.
@@ -297,6 +302,16 @@ pub(crate) fn shown<'a>(event: &'a HistoryEvent, scratch: &'a mut String) -> Opt
             *scratch = marker::id_of(&a.marker_name, &a.details);
             (C::RecordMarker, scratch, &a.marker_name)
         }
+        A::WorkflowExecutionUpdateAccepted(a) => (
+            C::ProtocolMessage,
+            &a.protocol_instance_id,
+            update::ACCEPTED,
+        ),
+        A::WorkflowExecutionUpdateCompleted(a) => (
+            C::ProtocolMessage,
+            a.meta.as_ref().map_or("", |meta| &meta.update_id),
+            update::COMPLETED,
+        ),
         A::UpsertWorkflowSearchAttributes(_) => (C::UpsertWorkflowSearchAttributes, "", ""),
         A::WorkflowPropertiesModified(_) => (C::ModifyWorkflowProperties, "", ""),
         A::WorkflowExecutionCompleted(_) => (C::CompleteWorkflowExecution, "", ""),

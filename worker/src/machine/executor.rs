@@ -47,6 +47,12 @@ impl Executor {
         }));
     }
 
+    /// Spawns a task and lets it go as far as it can, before all others.
+    pub fn begin(&mut self, future: LocalBoxFuture<'static, ()>, shared: &Rc<Shared>) {
+        self.spawn(future);
+        self.poll_one(self.tasks.len() - 1, shared);
+    }
+
     /// Polls until nothing moves, or the workflow has ended.
     pub fn run(&mut self, shared: &Rc<Shared>) {
         self.poll_woken(shared);
@@ -73,21 +79,7 @@ impl Executor {
             let mut moved = false;
             let mut index = 0;
             while index < self.tasks.len() {
-                let slot = &mut self.tasks[index];
-                if let Some(task) = slot
-                    && task.woken.0.swap(false, Relaxed)
-                {
-                    moved = true;
-                    let mut cx = Context::from_waker(&task.waker);
-                    if task.future.as_mut().poll(&mut cx).is_ready() {
-                        *slot = None;
-                        shared.state().progress += 1;
-                    }
-                }
-                let spawned = std::mem::take(&mut shared.state().spawned);
-                for future in spawned {
-                    self.spawn(future);
-                }
+                moved |= self.poll_one(index, shared);
                 if shared.state().result.is_some() {
                     return;
                 }
@@ -97,5 +89,26 @@ impl Executor {
                 return;
             }
         }
+    }
+
+    /// Polls a task if it was woken, and takes in what it spawns.
+    fn poll_one(&mut self, index: usize, shared: &Rc<Shared>) -> bool {
+        let slot = &mut self.tasks[index];
+        let mut moved = false;
+        if let Some(task) = slot
+            && task.woken.0.swap(false, Relaxed)
+        {
+            moved = true;
+            let mut cx = Context::from_waker(&task.waker);
+            if task.future.as_mut().poll(&mut cx).is_ready() {
+                *slot = None;
+                shared.state().progress += 1;
+            }
+        }
+        let spawned = std::mem::take(&mut shared.state().spawned);
+        for future in spawned {
+            self.spawn(future);
+        }
+        moved
     }
 }

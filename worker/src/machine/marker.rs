@@ -8,13 +8,16 @@
 //!
 //! The first two are as Temporal's core SDK writes them (`coresdk.external_data`), the last as the Go SDK does. When a
 //! workflow task of history is replayed, its markers are read first ([`Recorded`]): code asks for their values before their
-//! events come.
+//! events come. So it is with the updates that it accepted.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use fermata_proto::common::{Payload, Payloads};
-use fermata_proto::event::{HistoryEvent, HistoryEventAttributes, MarkerRecordedEventAttributes};
+use fermata_proto::event::{
+    HistoryEvent, HistoryEventAttributes, MarkerRecordedEventAttributes,
+    WorkflowExecutionUpdateAcceptedEventAttributes,
+};
 use fermata_proto::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -151,12 +154,14 @@ pub(crate) struct RecordedLocalActivity {
     pub marker: std::sync::Arc<MarkerRecordedEventAttributes>,
 }
 
-/// The markers of the workflow task that is replayed.
+/// What the workflow task that is replayed wrote for those that come after.
 #[derive(Default)]
 pub(crate) struct Recorded {
     pub patches: BTreeSet<String>,
     pub side_effects: BTreeMap<i64, Option<Payloads>>,
     pub local_activities: VecDeque<RecordedLocalActivity>,
+    /// The updates that it accepted.
+    pub updates: Vec<std::sync::Arc<WorkflowExecutionUpdateAcceptedEventAttributes>>,
 }
 
 impl Recorded {
@@ -170,6 +175,10 @@ impl Recorded {
             };
             let marker = match attributes {
                 A::MarkerRecorded(marker) => marker,
+                A::WorkflowExecutionUpdateAccepted(accepted) => {
+                    recorded.updates.push(accepted.clone());
+                    continue;
+                }
                 A::WorkflowTaskScheduled(_) | A::WorkflowTaskStarted(_) => break,
                 _ => continue,
             };

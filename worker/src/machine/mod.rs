@@ -13,6 +13,7 @@
 
 mod activity;
 mod child_workflow;
+mod close;
 mod command;
 mod executor;
 mod external;
@@ -29,6 +30,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod timer;
+mod update;
 
 use std::cell::{RefCell, RefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -36,16 +38,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use fermata_proto::command::{
-    CancelWorkflowExecutionCommandAttributes, Command, CommandAttributes,
-    CompleteWorkflowExecutionCommandAttributes, FailWorkflowExecutionCommandAttributes,
-};
+use fermata_proto::command::Command;
 use fermata_proto::common::Payloads;
 use fermata_proto::enums::{CommandType, WorkflowTaskFailedCause};
 use fermata_proto::event::{
     HistoryEvent, HistoryEventAttributes, WorkflowTaskStartedEventAttributes,
 };
-use fermata_proto::failure::{CanceledFailureInfo, Failure, FailureFailureInfo};
+use fermata_proto::failure::Failure;
+use fermata_proto::protocol::Message;
 use fermata_proto::query::WorkflowQuery;
 use futures::future::LocalBoxFuture;
 
@@ -62,12 +62,15 @@ pub(crate) use side_effect::SideEffect;
 pub(crate) use signal::{Signal, SignalHandler};
 pub(crate) use slot::{Outcome, Sequence, Step};
 pub(crate) use state::{Ended, QueryHandler, State};
+pub(crate) use update::{UpdateHandler, input as update_input};
 
-use crate::error::{ApplicationError, WorkflowError, panic_message};
+use crate::converter::Converter;
+use crate::error::{ApplicationError, panic_message};
 use crate::workflow::{WorkflowContext, WorkflowInfo};
 use executor::Executor;
 use marker::Recorded;
 use random::Random;
+use update::Arrived;
 
 /// Workflow code, by type name in the registry.
 pub(crate) type Definition =
@@ -77,6 +80,7 @@ pub(crate) type Definition =
 pub(crate) struct Shared {
     state: RefCell<State>,
     pub info: WorkflowInfo,
+    pub converter: Converter,
 }
 
 impl Shared {
@@ -98,10 +102,15 @@ pub(crate) struct RunName {
 pub(crate) struct Machine {
     name: RunName,
     definition: Definition,
+    converter: Converter,
     executor: Executor,
     /// None before the first event.
     shared: Option<Rc<Shared>>,
     next_event_id: i64,
+    /// Events up to [`Self::next_event_id`] may come once more.
+    is_rewound: bool,
+    /// Updates that came with the next live task.
+    arrived: Vec<Arrived>,
     is_closed: bool,
     /// Counted up whenever the code is polled: whoever watches sees that it gives way.
     pulse: Arc<AtomicU64>,
@@ -115,14 +124,22 @@ impl Machine {
         Self {
             name,
             definition,
+            converter: Converter::default(),
             executor: Executor::default(),
             shared: None,
             next_event_id: 1,
+            is_rewound: false,
+            arrived: Vec::new(),
             is_closed: false,
             pulse: Arc::default(),
             #[cfg(test)]
             replayed: Vec::new(),
         }
+    }
+
+    pub fn with_converter(mut self, converter: Converter) -> Self {
+        self.converter = converter;
+        self
     }
 
     /// Counts in `pulse` whenever the code is polled.
@@ -134,6 +151,31 @@ impl Machine {
     /// The event that it must be fed next.
     pub fn next_event_id(&self) -> i64 {
         self.next_event_id
+    }
+
+    /// Whether events from this one on go on where the last ones ended.
+    pub fn takes_from(&self, event_id: i64) -> bool {
+        event_id == self.next_event_id || self.is_rewound && event_id < self.next_event_id
+    }
+
+    /// Takes what came with a workflow task, before it is fed the task's events.
+    ///
+    /// # Errors
+    /// If one is no update.
+    pub fn bring(&mut self, messages: &[Message]) -> Result<(), TaskFailure> {
+        let arrived = messages.iter().map(Arrived::from_message);
+        self.arrived = arrived.collect::<Result<_, _>>()?;
+        Ok(())
+    }
+
+    /// The workflow task that `started_event_id` started did nothing but refuse updates, and history shows nothing of it: the
+    /// next events take the place of those that told of it.
+    pub fn rewind(&mut self, started_event_id: i64) {
+        if self.next_event_id == started_event_id + 1 {
+            // The task was scheduled right before it was started.
+            self.next_event_id = started_event_id - 1;
+            self.is_rewound = true;
+        }
     }
 
     /// The code has ended: nothing comes after.
@@ -167,6 +209,10 @@ impl Machine {
         started_event_id: i64,
     ) -> Result<(), TaskFailure> {
         for (index, event) in events.iter().enumerate() {
+            if self.is_rewound && event.event_id < self.next_event_id {
+                continue;
+            }
+            self.is_rewound = false;
             if event.event_id != self.next_event_id {
                 return Err(TaskFailure::Gap {
                     expected: self.next_event_id,
@@ -195,12 +241,21 @@ impl Machine {
         Ok(())
     }
 
-    /// Ends the workflow task and gives what it asks for.
+    /// Ends the workflow task and gives what it asks for; what it says of updates is in [`Self::take_messages`].
     pub fn finish_task(&mut self) -> Vec<Command> {
-        match &self.shared {
-            Some(shared) => shared.state().commands.send(),
-            None => Vec::new(),
-        }
+        // Updates of a run that has closed end with it.
+        let is_open = !self.is_closed;
+        self.with_state(|state| {
+            if is_open {
+                state.reject_unhandled_updates();
+            }
+            state.commands.send()
+        })
+    }
+
+    /// What the workflow task that was finished last says about updates. The placing commands are among its commands.
+    pub fn take_messages(&mut self) -> Vec<Message> {
+        self.with_state(|state| state.updates.take_messages())
     }
 
     /// Goes on with what local activities gave, one after the other.
@@ -239,11 +294,12 @@ impl Machine {
                 .is_some_and(|shared| shared.state().local_activities.has_open())
     }
 
-    /// Whether others wait for commands of this task: an activity to be scheduled, a child to be started.
+    /// Whether others wait for what this task asks for: an activity to be scheduled, the caller of an update.
     pub fn has_urgent_commands(&self) -> bool {
-        self.shared
-            .as_ref()
-            .is_some_and(|shared| shared.state().commands.has_more_than_markers())
+        self.shared.as_ref().is_some_and(|shared| {
+            let state = shared.state();
+            state.commands.has_more_than_markers() || state.updates.has_messages()
+        })
     }
 
     /// How long the workflow says that a workflow task may take.
@@ -361,6 +417,12 @@ impl Machine {
                 });
                 true
             }
+            A::WorkflowExecutionUpdateAdmitted(admitted) => {
+                if let Some(request) = &admitted.request {
+                    state.updates.admit(event.event_id, request);
+                }
+                true
+            }
             A::WorkflowExecutionCancelRequested(cancel) => {
                 state
                     .cancel_requested
@@ -403,6 +465,7 @@ impl Machine {
         let shared = Rc::new(Shared {
             state: RefCell::new(state),
             info,
+            converter: self.converter.clone(),
         });
         let context = WorkflowContext::new(shared.clone());
         let (definition, input) = (&self.definition, started.input.as_ref());
@@ -437,6 +500,13 @@ impl Machine {
             state.history_length = event.event_id;
             state.history_bytes = started.history_size_bytes;
             state.suggest_continue_as_new = started.suggest_continue_as_new;
+            if ahead.is_some() {
+                let accepted = std::mem::take(&mut state.recorded.updates);
+                state.updates.replay_task(accepted.iter().map(|a| &**a));
+            } else {
+                let arrived = std::mem::take(&mut self.arrived);
+                state.updates.begin_task(arrived);
+            }
         }
         self.go_on(&shared)?;
         if ahead.is_none() {
@@ -449,7 +519,11 @@ impl Machine {
             shared.state().replay_local_activity(recorded)?;
             self.go_on(&shared)?;
         }
-        let _sent = shared.state().commands.send();
+        let mut state = shared.state();
+        let _sent = state.commands.send();
+        // They were said when the task was live.
+        drop(state.updates.take_messages());
+        drop(state);
         #[cfg(test)]
         self.replayed.push(_sent);
         Ok(())
@@ -461,15 +535,26 @@ impl Machine {
         catch_unwind(AssertUnwindSafe(|| {
             deliver_signals(shared);
             deliver_cancel(shared);
-            self.executor.run(shared);
+            loop {
+                update::deliver(shared, &mut self.executor);
+                self.executor.run(shared);
+                // The code may have registered a handler for an update that waited.
+                let state = shared.state();
+                if state.result.is_some() || !state.updates.has_next() {
+                    break;
+                }
+            }
         }))
         .map_err(|panic| TaskFailure::Panic(panic_message(&*panic).to_owned()))?;
         let mut state = shared.state();
         if let Some(ended) = state.result.take() {
-            let closing = closing_command(&state, &shared.info, ended)?;
+            let closing = close::closing_command(&state, &shared.info, ended)?;
             let sequence = state.next_sequence();
             state.commands.push(sequence, closing);
             self.is_closed = true;
+            if !state.is_replaying {
+                state.updates.warn_of_unfinished(&shared.info.workflow_id);
+            }
         }
         Ok(())
     }
@@ -486,7 +571,9 @@ impl Drop for Machine {
             state.is_torn_down = true;
             let queries = std::mem::take(&mut state.queries);
             let signals = std::mem::take(&mut state.signals.handlers);
-            (queries, signals, std::mem::take(&mut state.spawned))
+            let updates = std::mem::take(&mut state.updates.handlers);
+            let spawned = std::mem::take(&mut state.spawned);
+            (queries, signals, updates, spawned)
         };
         let executor = std::mem::take(&mut self.executor);
         // What the code holds is code of users too, and whoever drops a run is at work on another.
@@ -534,44 +621,5 @@ fn deliver_cancel(shared: &Rc<Shared>) {
     if state.cancel_requested.is_some() && !state.is_cancel_delivered {
         state.is_cancel_delivered = true;
         state.cancel_workflow();
-    }
-}
-
-/// The command that closes the run.
-fn closing_command(
-    state: &State,
-    info: &WorkflowInfo,
-    ended: Ended,
-) -> Result<CommandAttributes, TaskFailure> {
-    Ok(match ended {
-        Ok(result) => CompleteWorkflowExecutionCommandAttributes { result }.into(),
-        // Code that reports a cancellation nobody asked for has failed.
-        Err(WorkflowError::Cancelled(failure)) if state.cancel_requested.is_some() => {
-            CancelWorkflowExecutionCommandAttributes {
-                details: details_of_cancel(*failure),
-            }
-            .into()
-        }
-        Err(WorkflowError::Failed(failure) | WorkflowError::Cancelled(failure)) => {
-            FailWorkflowExecutionCommandAttributes {
-                failure: Some(*failure),
-            }
-            .into()
-        }
-        Err(WorkflowError::ContinueAsNew(next)) => next
-            .into_attributes(info, state)
-            .map_err(TaskFailure::Code)?
-            .into(),
-        Err(WorkflowError::TaskFailed(message)) => return Err(TaskFailure::Code(message)),
-    })
-}
-
-/// The details that the innermost cancellation carries.
-fn details_of_cancel(failure: Failure) -> Option<Payloads> {
-    match failure.failure_info {
-        Some(FailureFailureInfo::CanceledFailureInfo(CanceledFailureInfo { details, .. })) => {
-            details
-        }
-        _ => failure.cause.and_then(|cause| details_of_cancel(*cause)),
     }
 }

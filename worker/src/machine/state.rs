@@ -21,6 +21,7 @@ use super::scope::{ROOT, ScopeId, Scopes};
 use super::signal::Signals;
 use super::slot::{Sequence, Slots};
 use super::timer::Timers;
+use super::update::Updates;
 use crate::error::WorkflowError;
 
 pub(crate) type QueryHandler =
@@ -57,6 +58,7 @@ pub(crate) struct State {
     pub scopes: Scopes,
     pub externals: ExternalRequests,
     pub signals: Signals,
+    pub updates: Updates,
     pub queries: BTreeMap<String, QueryHandler>,
 
     /// As started, with what the code has set since.
@@ -75,7 +77,7 @@ pub(crate) struct State {
     /// New tasks for the executor.
     pub spawned: Vec<LocalBoxFuture<'static, ()>>,
     pub result: Option<Ended>,
-    /// A query is asked: the code only looks.
+    /// A query is asked, or a validator: the code only looks.
     pub is_read_only: bool,
     /// The run is being dropped: futures that go down with it ask for nothing more.
     pub is_torn_down: bool,
@@ -104,6 +106,7 @@ impl State {
             scopes: Scopes::default(),
             externals: ExternalRequests::default(),
             signals: Signals::default(),
+            updates: Updates::default(),
             queries: BTreeMap::new(),
             memo: BTreeMap::new(),
             search_attributes: BTreeMap::new(),
@@ -120,7 +123,7 @@ impl State {
     }
 
     /// # Panics
-    /// In a query handler: a query leaves no trace in history, so a replay would not take the step.
+    /// In a query handler or a validator: neither leaves a trace in history, so a replay would not take the step.
     pub fn next_sequence(&mut self) -> Sequence {
         self.check_writable();
         self.last_sequence += 1;
@@ -146,7 +149,7 @@ impl State {
     pub(super) fn check_writable(&self) {
         assert!(
             !self.is_read_only,
-            "a query handler only looks: it cannot take steps, spawn or draw random numbers"
+            "a query handler or a validator only looks: it cannot take steps, spawn or draw random numbers"
         );
     }
 

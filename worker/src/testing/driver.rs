@@ -9,11 +9,12 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use bytes::Bytes;
+use fermata_core::Reply;
 use fermata_proto::common::{Payloads, WorkflowExecution};
 use fermata_proto::enums::IndexedValueType;
 use fermata_proto::event::HistoryEventAttributes;
 use fermata_proto::rpc::{CompleteActivity, RejectionKind, Request};
-use fermata_proto::service::*;
+use fermata_proto::service::{RespondWorkflowTaskCompletedRequestCapabilities as Capabilities, *};
 use fermata_proto::time::Timestamp;
 use futures::future::{FutureExt, LocalBoxFuture, join_all};
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -28,6 +29,7 @@ use crate::error::{
 use crate::history::WorkflowHistory;
 use crate::machine::{LocalActivityEnd, LocalActivityResult, LocalActivityTask, Machine, RunName};
 use crate::retry;
+use crate::worker::Registry;
 
 /// More than any test means to have.
 const WORKFLOW_TASKS_MAX: usize = 100_000;
@@ -56,6 +58,7 @@ struct Real {
 
 pub(super) struct Driver<'a> {
     environment: &'a TestEnvironment,
+    registry: Registry,
     world: World,
     machines: BTreeMap<String, Machine>,
     agenda: BTreeMap<(Timestamp, usize), Due>,
@@ -72,11 +75,13 @@ pub(super) struct Driver<'a> {
 impl<'a> Driver<'a> {
     pub fn new(
         environment: &'a TestEnvironment,
+        registry: Registry,
         search_attributes: BTreeMap<String, IndexedValueType>,
     ) -> Self {
         let world = World::new(search_attributes);
         Self {
             environment,
+            registry,
             began: world.now,
             world,
             machines: BTreeMap::new(),
@@ -163,6 +168,9 @@ impl<'a> Driver<'a> {
             elapsed: self.world.now.since(self.began),
             histories,
             inputs: self.inputs,
+            updates: self.world.updates,
+            converter: self.registry.converter,
+            workflow_id: self.workflow_id,
             last: self
                 .chain
                 .last()
@@ -175,14 +183,12 @@ impl<'a> Driver<'a> {
         self.agenda.insert((at, self.entries), due);
     }
 
-    fn request(&mut self, workflow_id: &str, request: Request) -> Result<(), TestEnd> {
-        match self.world.request(workflow_id, request) {
-            Ok(_) => Ok(()),
-            Err(source) => Err(TestEnd::Refused {
-                workflow_id: workflow_id.to_owned(),
-                source,
-            }),
-        }
+    fn request(&mut self, workflow_id: &str, request: Request) -> Result<Reply, TestEnd> {
+        let reply = self.world.request(workflow_id, request);
+        reply.map_err(|source| TestEnd::Refused {
+            workflow_id: workflow_id.to_owned(),
+            source,
+        })
     }
 
     /// How the workflow under test has ended, if it has.
@@ -242,6 +248,7 @@ impl<'a> Driver<'a> {
                     workflow_id,
                     world: &mut self.world,
                     machines: &self.machines,
+                    converter: self.registry.converter.clone(),
                     began: self.began,
                 });
                 Ok(())
@@ -264,7 +271,7 @@ impl<'a> Driver<'a> {
         execution: &WorkflowExecution,
         workflow_type: &str,
     ) -> Result<Machine, TestEnd> {
-        let definitions = &self.environment.registry.workflows;
+        let definitions = &self.registry.workflows;
         let Some(definition) = definitions.get(workflow_type) else {
             return Err(TestEnd::NotRegistered {
                 what: "workflow",
@@ -276,7 +283,8 @@ impl<'a> Driver<'a> {
             workflow_id: execution.workflow_id.clone(),
             run_id: execution.run_id.clone(),
         };
-        Ok(Machine::new(name, definition.clone()))
+        let converter = self.registry.converter.clone();
+        Ok(Machine::new(name, definition.clone()).with_converter(converter))
     }
 
     async fn on_workflow_task(&mut self, task: WorkflowTask) -> Result<(), TestEnd> {
@@ -304,6 +312,7 @@ impl<'a> Driver<'a> {
             workflow_id: workflow_id.clone(),
             source,
         };
+        machine.bring(&response.messages).map_err(failed)?;
         machine
             .feed(&events, response.started_event_id)
             .map_err(failed)?;
@@ -333,14 +342,24 @@ impl<'a> Driver<'a> {
         let request = RespondWorkflowTaskCompletedRequest {
             task_token: response.task_token,
             commands: machine.finish_task(),
+            messages: machine.take_messages(),
+            capabilities: Some(Capabilities {
+                discard_speculative_workflow_task_with_events: true,
+            }),
             identity: IDENTITY.to_owned(),
             namespace: NAMESPACE.to_owned(),
             ..RespondWorkflowTaskCompletedRequest::default()
         };
         self.world.now = self.world.now + elapsed;
-        self.machines.insert(run_id, machine);
         let request = Request::RespondWorkflowTaskCompleted(Box::new(request));
-        self.request(&workflow_id, request)
+        let reply = self.request(&workflow_id, request)?;
+        if let Reply::WorkflowTaskCompleted { response: done, .. } = reply
+            && done.reset_history_event_id > 0
+        {
+            machine.rewind(response.started_event_id);
+        }
+        self.machines.insert(run_id, machine);
+        Ok(())
     }
 
     fn note(&mut self, activity_type: &str, input: Option<Payloads>) {
@@ -461,15 +480,15 @@ impl<'a> Driver<'a> {
         let name = task.activity_type.clone().unwrap_or_default().name;
         let input = task.input.take();
         if let Some(mock) = self.environment.mocks.get(&name) {
-            let ended = mock.code.borrow_mut()(input.as_ref());
+            let ended = mock.code.borrow_mut()(&self.registry.converter, input.as_ref());
             let work = futures::future::ready(Some(ended)).boxed_local();
             return Ok((None, mock.length, work));
         }
-        let Some(code) = self.environment.registry.activities.get(&name) else {
+        let Some(code) = self.registry.activities.get(&name).cloned() else {
             let what = "activity";
             return Err(TestEnd::NotRegistered { what, name });
         };
-        let ctx = ActivityContext::detached(&mut task);
+        let ctx = ActivityContext::detached(&mut task, self.registry.converter.clone());
         let of_attempt = ctx.clone();
         let work = AssertUnwindSafe(async move { code(of_attempt, input).await })
             .catch_unwind()

@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::marker::PhantomData;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,6 +11,7 @@ use fermata_proto::common::{Payloads, WorkflowType};
 use fermata_proto::enums::{IndexedValueType, WorkflowIdReusePolicy};
 use fermata_proto::rpc::Rejection;
 use fermata_proto::service::StartWorkflowExecutionRequest;
+use fermata_proto::update::Outcome;
 use futures::future::{FutureExt, LocalBoxFuture};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -19,17 +19,17 @@ use serde::de::DeserializeOwned;
 use super::driver::Driver;
 use super::running::{self, RunningWorkflow};
 use super::world::NAMESPACE;
-use crate::activity::ActivityContext;
+use crate::converter::{Converter, DataConverter};
 use crate::error::{ActivityError, ActivityResult, WorkflowError, WorkflowResult, chain};
 use crate::history::WorkflowHistory;
 use crate::machine::{Ended, Machine, TaskFailure};
-use crate::name::{Activity, IntoActivity, IntoWorkflow, Workflow, function_name};
-use crate::payload::{PayloadError, Value, from_payloads, to_payloads};
-use crate::worker::{RegisteredTwice, Registry, activity_code, definition};
+use crate::name::{IntoActivity, IntoWorkflow};
+use crate::payload::{PayloadError, Value};
+use crate::worker::{RegisteredTwice, Registration, registers_activities, registers_workflows};
 use crate::workflow::{WorkflowContext, queue};
 
 pub(super) type MockCode =
-    Box<dyn FnMut(Option<&Payloads>) -> Result<Option<Payloads>, ActivityError>>;
+    Box<dyn FnMut(&Converter, Option<&Payloads>) -> Result<Option<Payloads>, ActivityError>>;
 
 /// An activity that is only played.
 #[derive(Clone)]
@@ -40,7 +40,7 @@ pub(super) struct Mock {
 }
 
 /// Runs workflow code without any server: the rules are the server's, the clock is virtual and jumps to the next timer,
-/// activities are real or mocked.
+/// activities are real or mocked. While a real activity runs, the virtual clock goes no faster than the real one.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -73,10 +73,9 @@ pub(super) struct Mock {
 /// ```
 #[derive(Default)]
 pub struct TestEnvironment {
-    pub(super) registry: Registry,
+    registration: Registration,
     pub(super) mocks: BTreeMap<String, Mock>,
     search_attributes: BTreeMap<String, IndexedValueType>,
-    error: Option<RegisteredTwice>,
 }
 
 impl TestEnvironment {
@@ -84,33 +83,15 @@ impl TestEnvironment {
         Self::default()
     }
 
-    /// Hosts a workflow, as [`crate::Worker::workflow`]: the one that is tested, and children.
+    /// Values are read and written by `converter`, as by [`crate::Client::with_converter`].
     #[must_use]
-    pub fn workflow<F, Fut, A, R>(self, function: F) -> Self
-    where
-        F: Fn(WorkflowContext, A) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = WorkflowResult<R>> + 'static,
-        A: DeserializeOwned + 'static,
-        R: Serialize + 'static,
-    {
-        self.workflow_as(Workflow::named(function_name::<F>()), function)
-    }
-
-    /// As [`crate::Worker::workflow_as`].
-    #[must_use]
-    pub fn workflow_as<F, Fut, A, R>(mut self, name: Workflow<A, R>, function: F) -> Self
-    where
-        F: Fn(WorkflowContext, A) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = WorkflowResult<R>> + 'static,
-        A: DeserializeOwned + 'static,
-        R: Serialize + 'static,
-    {
-        let added = self
-            .registry
-            .add_workflow(name.name().to_owned(), definition(function));
-        self.error = self.error.or(added.err());
+    pub fn with_converter(mut self, converter: impl DataConverter) -> Self {
+        self.registration.convert_with(Converter::of(converter));
         self
     }
+
+    registers_workflows!();
+    registers_activities!();
 
     /// Plays a child workflow: `answer` is what it ends with, at once.
     #[must_use]
@@ -119,53 +100,21 @@ impl TestEnvironment {
         workflow: impl IntoWorkflow<A, R, Kind>,
         answer: impl Fn(A) -> WorkflowResult<R> + Send + Sync + 'static,
     ) -> Self {
-        let answer = move |input: Option<&Payloads>| -> Ended {
-            let argument =
-                from_payloads(input).map_err(|error| WorkflowError::task_failed(chain(&error)))?;
-            to_payloads(&answer(argument)?)
-                .map_err(|error| WorkflowError::task_failed(chain(&error)))
+        let answer = move |converter: &Converter, input: Option<&Payloads>| -> Ended {
+            let argument = converter.read_payloads(input);
+            let argument = argument.map_err(|error| WorkflowError::task_failed(chain(&error)))?;
+            let result = converter.to_payloads(&answer(argument)?);
+            result.map_err(|error| WorkflowError::task_failed(chain(&error)))
         };
         let definition = Arc::new(
-            move |_ctx: WorkflowContext,
+            move |ctx: WorkflowContext,
                   input: Option<&Payloads>|
                   -> LocalBoxFuture<'static, Ended> {
-                futures::future::ready(answer(input)).boxed_local()
+                futures::future::ready(answer(ctx.converter(), input)).boxed_local()
             },
         );
-        let name = workflow.workflow_type().into_owned();
-        let added = self.registry.add_workflow(name, definition);
-        self.error = self.error.or(added.err());
-        self
-    }
-
-    /// Hosts a real activity, as [`crate::Worker::activity`]. While it runs, the virtual clock goes no faster than the real
-    /// one.
-    #[must_use]
-    pub fn activity<F, Fut, A, R, E>(self, function: F) -> Self
-    where
-        F: Fn(ActivityContext, A) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<R, E>> + Send + 'static,
-        A: DeserializeOwned + 'static,
-        R: Serialize + 'static,
-        E: Into<ActivityError>,
-    {
-        self.activity_as(Activity::named(function_name::<F>()), function)
-    }
-
-    /// As [`crate::Worker::activity_as`].
-    #[must_use]
-    pub fn activity_as<F, Fut, A, R, E>(mut self, name: Activity<A, R>, function: F) -> Self
-    where
-        F: Fn(ActivityContext, A) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<R, E>> + Send + 'static,
-        A: DeserializeOwned + 'static,
-        R: Serialize + 'static,
-        E: Into<ActivityError>,
-    {
-        let added = self
-            .registry
-            .add_activity(name.name().to_owned(), activity_code(function));
-        self.error = self.error.or(added.err());
+        self.registration
+            .add_workflow(&workflow.workflow_type(), definition);
         self
     }
 
@@ -187,9 +136,9 @@ impl TestEnvironment {
         length: Duration,
         mut answer: impl FnMut(A) -> ActivityResult<R> + 'static,
     ) -> Self {
-        let code: MockCode = Box::new(move |input| {
-            let result = answer(from_payloads(input)?)?;
-            Ok(to_payloads(&result)?)
+        let code: MockCode = Box::new(move |converter, input| {
+            let result = answer(converter.read_payloads(input)?)?;
+            Ok(converter.to_payloads(&result)?)
         });
         let mock = Mock {
             code: Rc::new(RefCell::new(code)),
@@ -213,7 +162,7 @@ impl TestEnvironment {
         workflow: impl IntoWorkflow<A, R, Kind>,
         argument: A,
     ) -> TestWorkflow<'_, R> {
-        let (input, error) = match to_payloads(&argument) {
+        let (input, error) = match self.registration.converter().to_payloads(&argument) {
             Ok(input) => (input, None),
             Err(error) => (None, Some(error)),
         };
@@ -286,16 +235,24 @@ impl<R: Value> TestWorkflow<'_, R> {
     /// Runs it to its end. Every history that it makes is replayed too, so code that is not deterministic is found here.
     pub async fn run(self) -> TestRun<R> {
         let environment = self.environment;
-        let mut driver = Driver::new(environment, environment.search_attributes.clone());
-        let ended = if let Some(error) = &environment.error {
-            Err(TestEnd::Registered(error.clone()))
+        let registry = environment.registration.registry();
+        let mut driver = Driver::new(
+            environment,
+            registry.as_ref().copied().cloned().unwrap_or_default(),
+            environment.search_attributes.clone(),
+        );
+        let ended = if let Err(error) = registry {
+            Err(TestEnd::Registered(error))
         } else if let Some(error) = self.error {
             Err(TestEnd::Payload(error))
         } else {
             driver.run(self.request, self.steps, self.follows).await
         };
-        let result =
-            ended.and_then(|payloads| from_payloads(payloads.as_ref()).map_err(TestEnd::Payload));
+        let converter = environment.registration.converter();
+        let result = ended.and_then(|payloads| {
+            let result = converter.read_payloads(payloads.as_ref());
+            result.map_err(TestEnd::Payload)
+        });
         driver.into_run(result)
     }
 }
@@ -360,6 +317,9 @@ pub struct TestRun<R> {
     pub elapsed: Duration,
     pub(super) histories: Vec<WorkflowHistory>,
     pub(super) inputs: BTreeMap<String, Vec<Option<Payloads>>>,
+    pub(super) workflow_id: String,
+    pub(super) converter: Converter,
+    pub(super) updates: BTreeMap<(String, String), Result<Outcome, Rejection>>,
     pub(super) last: Option<Machine>,
 }
 
@@ -376,10 +336,28 @@ impl<R> TestRun<R> {
     pub fn inputs<A: DeserializeOwned + 'static>(&self, activity_type: &str) -> Vec<A> {
         let inputs = self.inputs.get(activity_type).into_iter().flatten();
         let read = |input: &Option<Payloads>| {
-            from_payloads(input.as_ref())
-                .unwrap_or_else(|error| panic!("arguments of {activity_type}: {}", chain(&error)))
+            let input = self.converter.read_payloads(input.as_ref());
+            input.unwrap_or_else(|error| panic!("arguments of {activity_type}: {}", chain(&error)))
         };
         inputs.map(read).collect()
+    }
+
+    /// What the caller of an update heard, see [`RunningWorkflow::update`].
+    ///
+    /// # Errors
+    /// If it was refused or failed, or the workflow closed before it.
+    ///
+    /// # Panics
+    /// If there was no such update.
+    pub fn update<T: DeserializeOwned + 'static>(
+        &self,
+        update_id: &str,
+    ) -> Result<T, WorkflowError> {
+        let key = (self.workflow_id.clone(), update_id.to_owned());
+        let ended = self.updates.get(&key);
+        let ended =
+            ended.unwrap_or_else(|| panic!("no update {update_id:?} of the workflow ended"));
+        running::outcome(&self.converter, ended)
     }
 
     /// Asks the closed workflow.
@@ -391,6 +369,6 @@ impl<R> TestRun<R> {
         name: &str,
         argument: &A,
     ) -> Result<T, WorkflowError> {
-        running::query(self.last.as_ref(), name, argument)
+        running::query(&self.converter, self.last.as_ref(), name, argument)
     }
 }

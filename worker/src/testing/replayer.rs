@@ -1,16 +1,9 @@
 //! Replaying recorded histories with today's code, before it meets the runs that they are of.
 
-use std::future::Future;
-
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-
-use crate::error::WorkflowResult;
+use crate::converter::{Converter, DataConverter};
 use crate::history::WorkflowHistory;
 use crate::machine::{Machine, NonDeterminism, RunName, TaskFailure};
-use crate::name::{Workflow, function_name};
-use crate::worker::{RegisteredTwice, Registry, definition};
-use crate::workflow::WorkflowContext;
+use crate::worker::{RegisteredTwice, Registration, registers_workflows};
 
 /// Checks that workflow code still does what recorded histories say it did.
 ///
@@ -29,8 +22,7 @@ use crate::workflow::WorkflowContext;
 /// ```
 #[derive(Default)]
 pub struct Replayer {
-    registry: Registry,
-    error: Option<RegisteredTwice>,
+    registration: Registration,
 }
 
 /// Why a history does not replay.
@@ -63,45 +55,25 @@ impl Replayer {
         Self::default()
     }
 
-    /// As [`crate::Worker::workflow`].
+    /// Values are read and written by `converter`, as by [`crate::Client::with_converter`].
     #[must_use]
-    pub fn workflow<F, Fut, A, R>(self, function: F) -> Self
-    where
-        F: Fn(WorkflowContext, A) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = WorkflowResult<R>> + 'static,
-        A: DeserializeOwned + 'static,
-        R: Serialize + 'static,
-    {
-        self.workflow_as(Workflow::named(function_name::<F>()), function)
-    }
-
-    /// As [`crate::Worker::workflow_as`].
-    #[must_use]
-    pub fn workflow_as<F, Fut, A, R>(mut self, name: Workflow<A, R>, function: F) -> Self
-    where
-        F: Fn(WorkflowContext, A) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = WorkflowResult<R>> + 'static,
-        A: DeserializeOwned + 'static,
-        R: Serialize + 'static,
-    {
-        let added = self
-            .registry
-            .add_workflow(name.name().to_owned(), definition(function));
-        self.error = self.error.or(added.err());
+    pub fn with_converter(mut self, converter: impl DataConverter) -> Self {
+        self.registration.convert_with(Converter::of(converter));
         self
     }
+
+    registers_workflows!();
 
     /// Replays every workflow task of `history` that was completed.
     ///
     /// # Errors
     /// If the code does not do what the history shows.
     pub fn replay(&self, history: &WorkflowHistory) -> Result<(), ReplayError> {
-        if let Some(error) = &self.error {
-            return Err(ReplayError::Registered(error.clone()));
-        }
+        let registry = self.registration.registry();
+        let registry = registry.map_err(ReplayError::Registered)?;
         let workflow_type = history.workflow_type().to_owned();
-        let Some(definition) = self.registry.workflows.get(&workflow_type) else {
-            let known: Vec<&str> = self.registry.workflows.keys().map(String::as_str).collect();
+        let Some(definition) = registry.workflows.get(&workflow_type) else {
+            let known: Vec<&str> = registry.workflows.keys().map(String::as_str).collect();
             return Err(ReplayError::NotRegistered {
                 workflow_type,
                 known: known.join(", "),
@@ -112,7 +84,8 @@ impl Replayer {
             workflow_id: history.workflow_id().to_owned(),
             run_id: history.original_run_id().to_owned(),
         };
-        let mut machine = Machine::new(name, definition.clone());
+        let mut machine = Machine::new(name, definition.clone())
+            .with_converter(self.registration.converter().clone());
         match machine.advance(&history.events, 0) {
             Ok(_) => Ok(()),
             Err(TaskFailure::NonDeterminism(source)) => Err(ReplayError::NonDeterminism {

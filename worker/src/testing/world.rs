@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use fermata_core::{
-    Change, Context, Decision, Effect, Input, Limits, Namespaces, Reply, Run, View, decide,
+    Change, Context, Decision, Effect, Input, Limits, Namespaces, Reply, Run, Status, View, decide,
 };
 use fermata_proto::codec;
 use fermata_proto::common::WorkflowExecution;
@@ -21,6 +21,7 @@ use fermata_proto::rpc::{
 use fermata_proto::service::{PollActivityTaskQueueResponse, PollWorkflowTaskQueueResponse};
 use fermata_proto::taskqueue::TaskQueue;
 use fermata_proto::time::Timestamp;
+use fermata_proto::update::Outcome;
 
 pub(super) const NAMESPACE: &str = "default";
 pub(super) const IDENTITY: &str = "test-environment";
@@ -53,6 +54,8 @@ pub(super) struct World {
     workflow_tasks: VecDeque<(TaskReference, TaskQueue)>,
     activity_tasks: VecDeque<TaskReference>,
     outbox: VecDeque<(String, u64)>,
+    /// How updates ended, by workflow id and update id.
+    pub updates: BTreeMap<(String, String), Result<Outcome, Rejection>>,
 }
 
 /// A started workflow task.
@@ -82,6 +85,7 @@ impl World {
             workflow_tasks: VecDeque::new(),
             activity_tasks: VecDeque::new(),
             outbox: VecDeque::new(),
+            updates: BTreeMap::new(),
         }
     }
 
@@ -149,13 +153,31 @@ impl World {
                 }
                 Effect::DispatchActivityTask { task, .. } => self.activity_tasks.push_back(task),
                 Effect::Deliver { run_id, outbox_id } => self.outbox.push_back((run_id, outbox_id)),
-                // Nobody lists or sends updates, and tests look at runs that are over.
-                Effect::PublishVisibility { .. }
-                | Effect::Delete { .. }
-                | Effect::UpdateMoved { .. } => {}
+                Effect::UpdateMoved {
+                    run_id,
+                    update_id,
+                    status,
+                } => self.on_update_moved(&run_id, update_id, status),
+                // Nobody lists, and tests look at runs that are over.
+                Effect::PublishVisibility { .. } | Effect::Delete { .. } => {}
             }
         }
         decision.reply
+    }
+
+    fn on_update_moved(&mut self, run_id: &str, update_id: String, status: Status) {
+        let ended = match status {
+            Status::Admitted | Status::Accepted => return,
+            Status::Completed(outcome) => Ok(*outcome),
+            // Told by the one that completed it.
+            Status::CompletedBy(_) => return,
+            Status::Aborted(rejection) => Err(*rejection),
+        };
+        let Some(run) = self.runs.get(run_id) else {
+            return;
+        };
+        let key = (run.workflow_id.0.clone(), update_id);
+        self.updates.insert(key, ended);
     }
 
     fn deliver_all(&mut self) -> Result<(), Rejection> {
@@ -276,6 +298,7 @@ fn addressed_run(request: &Request) -> String {
         Request::SignalWorkflowExecution(r) => of_execution(&r.request.workflow_execution),
         Request::RequestCancelWorkflowExecution(r) => of_execution(&r.request.workflow_execution),
         Request::TerminateWorkflowExecution(r) => of_execution(&r.request.workflow_execution),
+        Request::UpdateWorkflowExecution(r) => of_execution(&r.workflow_execution),
         Request::ClaimWorkflowTask(claim) | Request::ClaimActivityTask(claim) => {
             claim.task.run_id.clone()
         }

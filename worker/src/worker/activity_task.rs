@@ -32,7 +32,7 @@ pub(super) async fn work(
     worker: &Inner,
     mut task: Box<PollActivityTaskQueueResponse>,
 ) -> Option<Box<PollWorkflowTaskQueueResponse>> {
-    let decoded = worker.connection.codec.decode(&mut *task);
+    let decoded = worker.connection.codec.decode(&mut *task).await;
     let input = task.input.take();
     let throttle = worker.options.throttle();
     let ctx = ActivityContext::new(&worker.connection, &mut task, &worker.task_queue, throttle);

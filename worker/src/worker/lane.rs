@@ -18,6 +18,7 @@ use fermata_proto::common::Payloads;
 use fermata_proto::enums::QueryResultType;
 use fermata_proto::event::HistoryEvent;
 use fermata_proto::failure::Failure;
+use fermata_proto::protocol::Message;
 use fermata_proto::query::{WorkflowQuery, WorkflowQueryResult};
 use fermata_proto::service::PollWorkflowTaskQueueResponse;
 use tokio::sync::oneshot;
@@ -41,6 +42,8 @@ const SLOW: Duration = Duration::from_secs(1);
 pub(crate) enum Outcome {
     Completed {
         commands: Vec<Command>,
+        /// About updates.
+        messages: Vec<Message>,
         query_results: BTreeMap<String, WorkflowQueryResult>,
         /// Local activities are still running: the run needs another workflow task at once.
         goes_on: bool,
@@ -83,13 +86,20 @@ enum Job {
     },
     /// The engine did not take what this run asked for: what is in memory is not what is in history.
     Forget { run_id: String },
+    /// History knows nothing of the workflow task that this event started.
+    Rewind {
+        run_id: String,
+        started_event_id: i64,
+    },
 }
 
 impl Job {
     fn run_id(&self) -> &str {
         match self {
             Self::Task { task, .. } => run_id(task),
-            Self::GoOn { run_id, .. } | Self::Forget { run_id } => run_id,
+            Self::GoOn { run_id, .. } | Self::Forget { run_id } | Self::Rewind { run_id, .. } => {
+                run_id
+            }
         }
     }
 }
@@ -174,6 +184,15 @@ impl Lanes {
         self.lane(run_id).tell(job).await;
     }
 
+    /// See [`Machine::rewind`].
+    pub async fn rewind(&self, run_id: &str, started_event_id: i64) {
+        let job = Job::Rewind {
+            run_id: run_id.to_owned(),
+            started_event_id,
+        };
+        self.lane(run_id).tell(job).await;
+    }
+
     fn lane(&self, run_id: &str) -> &Watched<Job> {
         // Run ids are random: their bytes spread by themselves.
         let sum: usize = run_id.bytes().map(usize::from).sum();
@@ -240,6 +259,14 @@ impl Lane {
                     Outcome::Superseded
                 });
             }
+            Job::Rewind {
+                run_id,
+                started_event_id,
+            } => {
+                if let Some(cached) = self.cache.runs.get_mut(&run_id) {
+                    cached.machine.rewind(started_event_id);
+                }
+            }
         }
     }
 
@@ -261,7 +288,10 @@ impl Lane {
             Err(failure) => return Outcome::Failed(failure),
         };
         self.cache.grow(run_id(&task), &events);
-        if let Err(failure) = machine.feed(&events, task.started_event_id) {
+        let worked = machine
+            .bring(&task.messages)
+            .and_then(|()| machine.feed(&events, task.started_event_id));
+        if let Err(failure) = worked {
             return Outcome::Failed(failure);
         }
         if let Some(query) = &task.query {
@@ -323,6 +353,7 @@ impl Lane {
             .map(|(query_id, query)| (query_id, answer(machine, &query)))
             .collect();
         let commands = machine.finish_task();
+        let messages = machine.take_messages();
         let headers = machine.headers();
         if waits {
             busy.is_between_tasks = true;
@@ -334,6 +365,7 @@ impl Lane {
         }
         Outcome::Completed {
             commands,
+            messages,
             query_results,
             goes_on: waits,
             headers,
@@ -367,9 +399,7 @@ impl Lane {
         let cached = self.cache.take(run_id(task));
         let first = events.first().map(|event| event.event_id);
         if first != Some(1) {
-            return Ok(
-                cached.filter(|machine| first.is_none_or(|first| first == machine.next_event_id()))
-            );
+            return Ok(cached.filter(|machine| first.is_none_or(|first| machine.takes_from(first))));
         }
         let workflow_type = task
             .workflow_type
@@ -388,8 +418,10 @@ impl Lane {
             workflow_id: execution.workflow_id,
             run_id: execution.run_id,
         };
-        let machine = Machine::new(name, definition.clone());
-        Ok(Some(machine.watched_by(self.pulse.clone())))
+        let machine = Machine::new(name, definition.clone())
+            .with_converter(self.registry.converter.clone())
+            .watched_by(self.pulse.clone());
+        Ok(Some(machine))
     }
 }
 

@@ -275,7 +275,7 @@ impl Run {
             ..PollActivityTaskQueueResponse::default()
         };
         // The workflow task is what tells the engine that somebody is at work.
-        let ctx = ActivityContext::detached(&mut task);
+        let ctx = ActivityContext::detached(&mut task, worker.connection.converter.clone());
         let Some(code) = worker.registry.activities.get(&activity.activity_type) else {
             return Attempt::Ended(Err(ActivityError::cancelled()));
         };

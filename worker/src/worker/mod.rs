@@ -26,31 +26,26 @@ mod resources;
 mod watchdog;
 mod workflow_task;
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use fermata_transport::Claimant;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-use crate::activity::ActivityContext;
 use crate::client::Client;
 use crate::connection::Connection;
-use crate::error::{ActivityError, WorkflowResult};
-use crate::name::{Activity, Workflow, function_name};
-use crate::workflow::WorkflowContext;
 use lane::{CacheBounds, Lanes};
 use limits::RateLimit;
 use metrics::{CacheSize, Gauges, Metrics};
 pub use options::WorkerOptions;
 use presence::Presence;
 pub use registry::RegisteredTwice;
-use registry::blocking_code;
-pub(crate) use registry::{Registry, activity_code, definition};
+pub(crate) use registry::{
+    Registration, Registry, activity_code, blocking_code, definition, registers_activities,
+    registers_workflows,
+};
 pub use resources::ResourceTargets;
 use resources::Room;
 
@@ -95,10 +90,9 @@ pub enum WorkerError {
 pub struct Worker {
     connection: Connection,
     task_queue: String,
-    registry: Registry,
+    registration: Registration,
     options: WorkerOptions,
     shutdown: CancellationToken,
-    error: Option<RegisteredTwice>,
 }
 
 /// Ends a worker from elsewhere.
@@ -117,10 +111,9 @@ impl Worker {
         Self {
             connection: client.connection().clone(),
             task_queue: task_queue.into(),
-            registry: Registry::default(),
+            registration: Registration::default(),
             options: WorkerOptions::default(),
             shutdown: CancellationToken::new(),
-            error: None,
         }
     }
 
@@ -130,102 +123,8 @@ impl Worker {
         self
     }
 
-    /// Hosts a workflow under the name of its function.
-    ///
-    /// # Panics
-    /// If it is a closure, which has no name: see [`Self::workflow_as`].
-    #[must_use]
-    pub fn workflow<F, Fut, A, R>(self, function: F) -> Self
-    where
-        F: Fn(WorkflowContext, A) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = WorkflowResult<R>> + 'static,
-        A: DeserializeOwned + 'static,
-        R: Serialize + 'static,
-    {
-        self.workflow_as(Workflow::named(function_name::<F>()), function)
-    }
-
-    /// Hosts a workflow under a name of its own.
-    #[must_use]
-    pub fn workflow_as<F, Fut, A, R>(mut self, name: Workflow<A, R>, function: F) -> Self
-    where
-        F: Fn(WorkflowContext, A) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = WorkflowResult<R>> + 'static,
-        A: DeserializeOwned + 'static,
-        R: Serialize + 'static,
-    {
-        let added = self
-            .registry
-            .add_workflow(name.name().to_owned(), definition(function));
-        self.error = self.error.or(added.err());
-        self
-    }
-
-    /// Hosts an activity under the name of its function.
-    ///
-    /// # Panics
-    /// If it is a closure, which has no name: see [`Self::activity_as`].
-    #[must_use]
-    pub fn activity<F, Fut, A, R, E>(self, function: F) -> Self
-    where
-        F: Fn(ActivityContext, A) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<R, E>> + Send + 'static,
-        A: DeserializeOwned + 'static,
-        R: Serialize + 'static,
-        E: Into<ActivityError>,
-    {
-        self.activity_as(Activity::named(function_name::<F>()), function)
-    }
-
-    /// Hosts an activity under a name of its own: for closures, which can hold connections and settings.
-    #[must_use]
-    pub fn activity_as<F, Fut, A, R, E>(mut self, name: Activity<A, R>, function: F) -> Self
-    where
-        F: Fn(ActivityContext, A) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<R, E>> + Send + 'static,
-        A: DeserializeOwned + 'static,
-        R: Serialize + 'static,
-        E: Into<ActivityError>,
-    {
-        let added = self
-            .registry
-            .add_activity(name.name().to_owned(), activity_code(function));
-        self.error = self.error.or(added.err());
-        self
-    }
-
-    /// Hosts an activity that blocks its thread: it has one of its own while it runs, as many at once as there are slots for
-    /// activities. It cannot be dropped: it has to ask [`ActivityContext::is_cancelled`], and keeps its slot until it ends.
-    ///
-    /// # Panics
-    /// If it is a closure, which has no name: see [`Self::blocking_activity_as`].
-    #[must_use]
-    pub fn blocking_activity<F, A, R, E>(self, function: F) -> Self
-    where
-        F: Fn(ActivityContext, A) -> Result<R, E> + Send + Sync + 'static,
-        A: DeserializeOwned + Send + 'static,
-        R: Serialize + 'static,
-        E: Into<ActivityError>,
-    {
-        self.blocking_activity_as(Activity::named(function_name::<F>()), function)
-    }
-
-    /// As [`Self::blocking_activity`], under a name of its own.
-    #[must_use]
-    pub fn blocking_activity_as<F, A, R, E>(mut self, name: Activity<A, R>, function: F) -> Self
-    where
-        F: Fn(ActivityContext, A) -> Result<R, E> + Send + Sync + 'static,
-        A: DeserializeOwned + Send + 'static,
-        R: Serialize + 'static,
-        E: Into<ActivityError>,
-    {
-        let added = self
-            .registry
-            .add_activity(name.name().to_owned(), blocking_code(function));
-        self.registry.blocking.insert(name.name().to_owned());
-        self.error = self.error.or(added.err());
-        self
-    }
+    registers_workflows!();
+    registers_activities!();
 
     /// Ends it later, from elsewhere.
     pub fn shutdown(&self) -> Shutdown {
@@ -238,10 +137,13 @@ impl Worker {
     /// If nothing, or something twice, is registered. A lost connection is no error: it comes back.
     pub async fn run(self) -> Result<(), WorkerError> {
         let task_queue = self.task_queue;
-        if let Some(source) = self.error {
-            return Err(WorkerError::Registered { task_queue, source });
-        }
-        if self.registry.workflows.is_empty() && self.registry.activities.is_empty() {
+        let mut registration = self.registration;
+        registration.convert_with(self.connection.converter.clone());
+        let registry = match registration.registry() {
+            Ok(registry) => Arc::new(registry.clone()),
+            Err(source) => return Err(WorkerError::Registered { task_queue, source }),
+        };
+        if registry.workflows.is_empty() && registry.activities.is_empty() {
             return Err(WorkerError::Nothing { task_queue });
         }
         let options = self.options;
@@ -252,7 +154,6 @@ impl Worker {
         if let Err(reason) = options.check() {
             return Err(WorkerError::Options { task_queue, reason });
         }
-        let registry = Arc::new(self.registry);
         let exported = options.metrics.clone().unwrap_or_default();
         let metrics = match Metrics::register(&exported, &task_queue) {
             Ok(metrics) => metrics,

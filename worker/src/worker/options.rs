@@ -38,7 +38,8 @@ pub struct WorkerOptions {
     pub heartbeat_throttle_default: Duration,
     /// How often heartbeats are sent at most, whatever the time-out.
     pub heartbeat_throttle_max: Duration,
-    /// Takes no further task while the machine is fuller than this; none: only the numbers of slots count.
+    /// Takes no further task while the machine is fuller than this; none: only the numbers of slots count. With it activities
+    /// are not run eagerly.
     pub resource_targets: Option<ResourceTargets>,
     /// Where the worker's metrics are registered; by default in a registry of its own.
     pub metrics: Option<prometheus::Registry>,
@@ -95,6 +96,7 @@ impl WorkerOptions {
         self.eager_activities
             && self.activities_per_second.is_none()
             && self.task_queue_activities_per_second.is_none()
+            && self.resource_targets.is_none()
     }
 
     /// # Errors

@@ -9,9 +9,10 @@ use fermata_proto::common::WorkflowExecution;
 use fermata_proto::enums::{QueryResultType, TaskQueueKind, WorkflowTaskFailedCause};
 use fermata_proto::event::{History, HistoryEvent};
 use fermata_proto::failure::Failure;
-use fermata_proto::rpc::{Rejection, RejectionKind, Request, Response};
+use fermata_proto::protocol::Message;
+use fermata_proto::rpc::{ErrorDetail, Rejection, RejectionKind, Request, Response};
 use fermata_proto::sdk::WorkflowTaskCompletedMetadata;
-use fermata_proto::service::*;
+use fermata_proto::service::{RespondWorkflowTaskCompletedRequestCapabilities as Capabilities, *};
 use fermata_proto::taskqueue::{StickyExecutionAttributes, TaskQueue};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
@@ -114,7 +115,7 @@ async fn work_once(
     if let Some(local) = local {
         local.begin_task();
     }
-    if let Err(error) = worker.connection.codec.decode(&mut *task) {
+    if let Err(error) = worker.connection.codec.decode(&mut *task).await {
         worker.lanes.forget(&header.execution.run_id).await;
         let failure = TaskFailure::Code(error.to_string());
         fail(worker, &header, &failure).await;
@@ -160,12 +161,18 @@ async fn work_once(
     let brought = match outcome {
         Some(Outcome::Completed {
             commands,
+            messages,
             query_results,
             goes_on,
             headers,
         }) => {
-            let commands = with_headers(worker, &headers, commands);
-            let brought = complete(worker, &header, commands, query_results, goes_on).await;
+            let said = Said {
+                commands: with_headers(worker, &headers, commands),
+                messages,
+                query_results,
+                needs_another_task: goes_on,
+            };
+            let brought = complete(worker, &header, said).await;
             if goes_on {
                 return go_on(worker, &header, brought).await;
             }
@@ -292,13 +299,22 @@ fn unexpected(what: &str) -> Rejection {
     )
 }
 
-async fn complete(
-    worker: &Inner,
-    header: &Header,
-    mut commands: Vec<Command>,
+/// What a workflow task that was worked on says to the engine.
+struct Said {
+    commands: Vec<Command>,
+    messages: Vec<Message>,
     query_results: std::collections::BTreeMap<String, fermata_proto::query::WorkflowQueryResult>,
+    /// Local activities are still at work.
     needs_another_task: bool,
-) -> Brought {
+}
+
+async fn complete(worker: &Inner, header: &Header, said: Said) -> Brought {
+    let Said {
+        mut commands,
+        messages,
+        query_results,
+        needs_another_task,
+    } = said;
     let goes_on = !worker.is_shutting_down();
     let mut slots = Vec::new();
     if goes_on && worker.options.runs_eagerly() {
@@ -319,6 +335,11 @@ async fn complete(
     let request = RespondWorkflowTaskCompletedRequest {
         task_token: header.task_token.clone(),
         commands,
+        // A cached run is rewound when a task that only refused updates vanishes.
+        capabilities: (!messages.is_empty()).then_some(Capabilities {
+            discard_speculative_workflow_task_with_events: true,
+        }),
+        messages,
         identity: worker.claimant.identity.clone(),
         // It comes with new events only, which are of use to a cached run.
         return_new_workflow_task: sticky_attributes.is_some() || needs_another_task,
@@ -339,15 +360,23 @@ async fn complete(
         .call(&header.execution.workflow_id, ANSWER_MAX, request)
         .await;
     match answer {
-        Ok(Response::RespondWorkflowTaskCompleted(response)) => Brought {
-            workflow_task: response.workflow_task.map(Box::new),
-            activities: response
-                .activity_tasks
-                .into_iter()
-                .map(Box::new)
-                .zip(slots)
-                .collect(),
-        },
+        Ok(Response::RespondWorkflowTaskCompleted(response)) => {
+            if response.reset_history_event_id > 0 {
+                let lanes = &worker.lanes;
+                lanes
+                    .rewind(&header.execution.run_id, header.started_event_id)
+                    .await;
+            }
+            Brought {
+                workflow_task: response.workflow_task.map(Box::new),
+                activities: response
+                    .activity_tasks
+                    .into_iter()
+                    .map(Box::new)
+                    .zip(slots)
+                    .collect(),
+            }
+        }
         Ok(_) => refused(worker, header, &unexpected("RespondWorkflowTaskCompleted")).await,
         Err(rejection) => refused(worker, header, &rejection).await,
     }
@@ -414,18 +443,24 @@ async fn refused(worker: &Inner, header: &Header, rejection: &Rejection) -> Brou
         workflow_id,
         run_id,
     } = &header.execution;
-    if rejection.kind == RejectionKind::NotFound {
+    // A command may name a namespace that does not exist: that is not the task being gone.
+    let names_no_namespace = matches!(
+        rejection.detail.as_deref(),
+        Some(ErrorDetail::NamespaceNotFound(_))
+    );
+    if rejection.kind == RejectionKind::NotFound && !names_no_namespace {
         tracing::debug!(workflow_id, run_id, %rejection, "a workflow task was over before its completion");
         return Brought::default();
     }
     tracing::warn!(workflow_id, run_id, %rejection, "complete a workflow task");
-    let is_ours = matches!(
-        rejection.kind,
-        RejectionKind::InvalidArgument | RejectionKind::Internal
-    );
+    let is_ours = names_no_namespace
+        || matches!(
+            rejection.kind,
+            RejectionKind::InvalidArgument | RejectionKind::Internal
+        );
     if is_ours && header.attempt <= REPORTED_ATTEMPT {
-        // Refused by the engine, the task is failed already and this changes nothing; refused on the way, because it is
-        // larger than the broker takes or the codec fails, nobody has told the engine yet.
+        // The engine fails the task by itself for most of what it refuses, and then this changes nothing. It does not for a call
+        // that it refuses as a whole, and hears nothing of one that is larger than the broker takes or that the codec fails.
         let failure = TaskFailure::Code(format!("complete the workflow task: {rejection}"));
         report(worker, header, &failure).await;
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::future::{Future, IntoFuture};
 use std::marker::PhantomData;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use fermata_proto::command::ScheduleActivityTaskCommandAttributes;
@@ -15,9 +15,11 @@ use futures::future::FusedFuture;
 use serde::de::DeserializeOwned;
 
 use super::context::WorkflowContext;
+use crate::converter::Converter;
 use crate::error::{WorkflowError, WorkflowResult};
 use crate::machine::{ActivityCancellation, Outcome, Step};
-use crate::payload::{PayloadError, from_payloads};
+use crate::payload::PayloadError;
+use crate::setters::setters;
 
 /// An activity about to be scheduled: set options, then await it, or [`Self::start`] it and await it later.
 #[must_use = "an activity is scheduled when it is awaited or started"]
@@ -55,40 +57,22 @@ impl<R: DeserializeOwned + 'static> ActivityCall<R> {
         }
     }
 
-    /// The task queue of the workers that host it; by default the workflow's.
-    pub fn queue(mut self, task_queue: impl Into<String>) -> Self {
-        self.attributes.task_queue = Some(queue(task_queue.into()));
-        self
-    }
-
-    /// How long one attempt may take.
-    pub fn start_to_close(mut self, timeout: Duration) -> Self {
-        self.attributes.start_to_close_timeout = Some(timeout);
-        self
-    }
-
-    /// How long it may take in all, with waiting and retries.
-    pub fn schedule_to_close(mut self, timeout: Duration) -> Self {
-        self.attributes.schedule_to_close_timeout = Some(timeout);
-        self
-    }
-
-    /// How long it may wait for a worker.
-    pub fn schedule_to_start(mut self, timeout: Duration) -> Self {
-        self.attributes.schedule_to_start_timeout = Some(timeout);
-        self
-    }
-
-    /// How long an attempt may go without a heartbeat.
-    pub fn heartbeat(mut self, timeout: Duration) -> Self {
-        self.attributes.heartbeat_timeout = Some(timeout);
-        self
-    }
-
-    /// How failed attempts are repeated; by default after 1 s, 2 s, 4 s and so on up to 100 s, without end.
-    pub fn retry(mut self, policy: RetryPolicy) -> Self {
-        self.attributes.retry_policy = Some(policy);
-        self
+    setters! { attributes:
+        /// The task queue of the workers that host it; by default the workflow's.
+        queue(task_queue: impl Into<String>) => task_queue = Some(queue(task_queue.into()));
+        /// How long one attempt may take.
+        start_to_close(timeout: Duration) => start_to_close_timeout = Some(timeout);
+        /// How long it may take in all, with waiting and retries.
+        schedule_to_close(timeout: Duration) => schedule_to_close_timeout = Some(timeout);
+        /// How long it may wait for a worker.
+        schedule_to_start(timeout: Duration) => schedule_to_start_timeout = Some(timeout);
+        /// How long an attempt may go without a heartbeat.
+        heartbeat(timeout: Duration) => heartbeat_timeout = Some(timeout);
+        /// How failed attempts are repeated; by default after 1 s, 2 s, 4 s and so on up to 100 s, without end.
+        retry(policy: RetryPolicy) => retry_policy = Some(policy);
+        headers(headers: BTreeMap<String, Payload>) => header = Some(Header { fields: headers });
+        /// An id of its own choice, unique among the run's open activities; by default a number.
+        id(activity_id: impl Into<String>) => activity_id = activity_id.into();
     }
 
     /// At most this many attempts, the first included; 0 for no bound.
@@ -102,17 +86,6 @@ impl<R: DeserializeOwned + 'static> ActivityCall<R> {
 
     pub fn on_cancel(mut self, cancellation: ActivityCancellation) -> Self {
         self.cancellation = cancellation;
-        self
-    }
-
-    pub fn headers(mut self, headers: BTreeMap<String, Payload>) -> Self {
-        self.attributes.header = Some(Header { fields: headers });
-        self
-    }
-
-    /// An id of its own choice, unique among the run's open activities; by default a number.
-    pub fn id(mut self, activity_id: impl Into<String>) -> Self {
-        self.attributes.activity_id = activity_id.into();
         self
     }
 
@@ -202,7 +175,10 @@ impl<R: DeserializeOwned + 'static> Future for ActivityFuture<R> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<WorkflowResult<R>> {
         match &mut self.state {
-            FutureState::Waiting(step) => Pin::new(step).poll(cx).map(result_of),
+            FutureState::Waiting(step) => {
+                let outcome = ready!(Pin::new(&mut *step).poll(cx));
+                Poll::Ready(result_of(outcome, &step.shared().converter))
+            }
             FutureState::Ended(error) => Poll::Ready(Err(error
                 .take()
                 .unwrap_or_else(|| WorkflowError::task_failed("an activity was awaited twice")))),
@@ -220,10 +196,14 @@ impl<R: DeserializeOwned + 'static> FusedFuture for ActivityFuture<R> {
 }
 
 /// What code gets from a step's outcome.
-pub(super) fn result_of<R: DeserializeOwned + 'static>(outcome: Outcome) -> WorkflowResult<R> {
+pub(super) fn result_of<R: DeserializeOwned + 'static>(
+    outcome: Outcome,
+    converter: &Converter,
+) -> WorkflowResult<R> {
     match outcome {
         Outcome::Done(payloads) => {
-            from_payloads(payloads.as_ref()).map_err(|error| WorkflowError::task_failed_by(&error))
+            let read = converter.read_payloads(payloads.as_ref());
+            read.map_err(|error| WorkflowError::task_failed_by(&error))
         }
         Outcome::Failed(failure) => Err(WorkflowError::Failed(failure)),
         Outcome::Cancelled(failure) => Err(WorkflowError::Cancelled(failure)),

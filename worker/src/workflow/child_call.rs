@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::future::{Future, IntoFuture};
 use std::marker::PhantomData;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use fermata_proto::command::StartChildWorkflowExecutionCommandAttributes;
@@ -17,9 +17,11 @@ use serde::de::DeserializeOwned;
 use super::activity_call::{queue, result_of};
 use super::context::WorkflowContext;
 use super::external::ExternalWorkflow;
+use crate::converter::Converter;
 use crate::error::{WorkflowError, WorkflowResult};
 use crate::machine::{ChildCancellation, ChildSteps, Step};
 use crate::payload::PayloadError;
+use crate::setters::setters;
 
 /// A child workflow about to be started: set options, then await its result, or [`Self::start`] it.
 #[must_use = "a child is started when it is awaited or started"]
@@ -58,69 +60,28 @@ impl<R: DeserializeOwned + 'static> ChildCall<R> {
         }
     }
 
-    /// The child's workflow id; by default a UUID.
-    pub fn id(mut self, workflow_id: impl Into<String>) -> Self {
-        self.attributes.workflow_id = workflow_id.into();
-        self
-    }
-
-    /// The task queue of the workers that host it; by default the parent's.
-    pub fn queue(mut self, task_queue: impl Into<String>) -> Self {
-        self.attributes.task_queue = Some(queue(task_queue.into()));
-        self
-    }
-
-    /// Another namespace than the parent's.
-    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
-        self.attributes.namespace = namespace.into();
-        self
-    }
-
-    /// What becomes of it when the parent closes first; by default it is terminated.
-    pub fn on_parent_close(mut self, policy: ParentClosePolicy) -> Self {
-        self.attributes.parent_close_policy = policy;
-        self
+    setters! { attributes:
+        /// The child's workflow id; by default a UUID.
+        id(workflow_id: impl Into<String>) => workflow_id = workflow_id.into();
+        /// The task queue of the workers that host it; by default the parent's.
+        queue(task_queue: impl Into<String>) => task_queue = Some(queue(task_queue.into()));
+        /// Another namespace than the parent's.
+        namespace(namespace: impl Into<String>) => namespace = namespace.into();
+        /// What becomes of it when the parent closes first; by default it is terminated.
+        on_parent_close(policy: ParentClosePolicy) => parent_close_policy = policy;
+        id_reuse(policy: WorkflowIdReusePolicy) => workflow_id_reuse_policy = policy;
+        /// How long it may take in all, with retries and continued runs.
+        execution_timeout(timeout: Duration) => workflow_execution_timeout = Some(timeout);
+        /// How long one run of it may take.
+        run_timeout(timeout: Duration) => workflow_run_timeout = Some(timeout);
+        retry(policy: RetryPolicy) => retry_policy = Some(policy);
+        cron(schedule: impl Into<String>) => cron_schedule = schedule.into();
+        memo(fields: BTreeMap<String, Payload>) => memo = Some(Memo { fields });
+        headers(headers: BTreeMap<String, Payload>) => header = Some(Header { fields: headers });
     }
 
     pub fn on_cancel(mut self, cancellation: ChildCancellation) -> Self {
         self.cancellation = cancellation;
-        self
-    }
-
-    pub fn id_reuse(mut self, policy: WorkflowIdReusePolicy) -> Self {
-        self.attributes.workflow_id_reuse_policy = policy;
-        self
-    }
-
-    /// How long it may take in all, with retries and continued runs.
-    pub fn execution_timeout(mut self, timeout: Duration) -> Self {
-        self.attributes.workflow_execution_timeout = Some(timeout);
-        self
-    }
-
-    /// How long one run of it may take.
-    pub fn run_timeout(mut self, timeout: Duration) -> Self {
-        self.attributes.workflow_run_timeout = Some(timeout);
-        self
-    }
-
-    pub fn retry(mut self, policy: RetryPolicy) -> Self {
-        self.attributes.retry_policy = Some(policy);
-        self
-    }
-
-    pub fn cron(mut self, schedule: impl Into<String>) -> Self {
-        self.attributes.cron_schedule = schedule.into();
-        self
-    }
-
-    pub fn memo(mut self, fields: BTreeMap<String, Payload>) -> Self {
-        self.attributes.memo = Some(Memo { fields });
-        self
-    }
-
-    pub fn headers(mut self, headers: BTreeMap<String, Payload>) -> Self {
-        self.attributes.header = Some(Header { fields: headers });
         self
     }
 
@@ -138,7 +99,8 @@ impl<R: DeserializeOwned + 'static> ChildCall<R> {
                 Ok(_) => WorkflowError::task_failed("a child ended before it was started"),
             });
         };
-        let run_id = result_of(start.await)?;
+        // Told by the machine, in the default form.
+        let run_id = result_of(start.await, &Converter::default())?;
         Ok(StartedChild {
             external: ExternalWorkflow::child(ctx, workflow_id, namespace),
             run_id,
@@ -228,7 +190,10 @@ impl<R: DeserializeOwned + 'static> Future for ChildFuture<R> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<WorkflowResult<R>> {
         match &mut self.state {
-            ChildState::Waiting { end, .. } => Pin::new(end).poll(cx).map(result_of),
+            ChildState::Waiting { end, .. } => {
+                let outcome = ready!(Pin::new(&mut *end).poll(cx));
+                Poll::Ready(result_of(outcome, &end.shared().converter))
+            }
             ChildState::Ended(error) => Poll::Ready(Err(error
                 .take()
                 .unwrap_or_else(|| WorkflowError::task_failed("a child was awaited twice")))),

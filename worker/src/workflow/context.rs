@@ -28,18 +28,18 @@ use super::local_activity_call::LocalActivityCall;
 use super::signals::Signals;
 use super::timer::Timer;
 use super::wait::WaitUntil;
+use crate::converter::Converter;
 use crate::error::{ApplicationError, WorkflowError, WorkflowResult, chain};
 use crate::machine::{QueryHandler, ROOT, SHIELDED, ScopeId, Shared, SideEffect, SignalHandler};
 use crate::name::{IntoActivity, IntoWorkflow};
-use crate::payload::{
-    PayloadError, Value, from_payload, from_payloads, is_null, to_payload, to_payloads,
-};
+use crate::payload::{PayloadError, Value, is_null};
 
 /// Everything that workflow code can do beyond computing. Cheap to clone; all clones are of the same run.
 #[derive(Clone)]
 pub struct WorkflowContext {
     pub(super) shared: Rc<Shared>,
     pub(super) scope: ScopeId,
+    pub(super) update_id: Option<Rc<str>>,
 }
 
 impl WorkflowContext {
@@ -47,7 +47,18 @@ impl WorkflowContext {
         Self {
             shared,
             scope: ROOT,
+            update_id: None,
         }
+    }
+
+    /// For the handler of an update.
+    pub(crate) fn of_update(mut self, update_id: &str) -> Self {
+        self.update_id = Some(update_id.into());
+        self
+    }
+
+    pub(crate) fn converter(&self) -> &Converter {
+        &self.shared.converter
     }
 
     pub fn info(&self) -> &WorkflowInfo {
@@ -100,7 +111,7 @@ impl WorkflowContext {
         ActivityCall::new(
             self.clone(),
             &activity.activity_type(),
-            to_payloads(&argument),
+            self.converter().to_payloads(&argument),
         )
     }
 
@@ -113,7 +124,7 @@ impl WorkflowContext {
         ChildCall::new(
             self.clone(),
             &workflow.workflow_type(),
-            to_payloads(&argument),
+            self.converter().to_payloads(&argument),
         )
     }
 
@@ -146,7 +157,8 @@ impl WorkflowContext {
         let name = name.into();
         let workflow_id = self.info().workflow_id.clone();
         let signal_name = name.clone();
-        let handler: SignalHandler = Rc::new(move |input| match from_payloads(input) {
+        let converter = self.converter().clone();
+        let handler: SignalHandler = Rc::new(move |input| match converter.read_payloads(input) {
             Ok(input) => handler(input),
             Err(error) => {
                 tracing::warn!(workflow_id, signal_name, error = %chain(&error), "drop a signal that cannot be read");
@@ -171,9 +183,12 @@ impl WorkflowContext {
         name: impl Into<String>,
         handler: impl Fn(A) -> R + 'static,
     ) {
+        let converter = self.converter().clone();
         let handler: QueryHandler = Rc::new(move |arguments| {
-            let argument = from_payloads(arguments).map_err(unreadable)?;
-            to_payloads(&handler(argument)).map_err(unreadable)
+            let argument = converter.read_payloads(arguments).map_err(unreadable)?;
+            converter
+                .to_payloads(&handler(argument))
+                .map_err(unreadable)
         });
         let before = self.shared.state().queries.insert(name.into(), handler);
         // Whatever the one before held may reach for the state when it goes.
@@ -257,6 +272,7 @@ impl WorkflowContext {
         Self {
             scope,
             shared: self.shared.clone(),
+            update_id: self.update_id.clone(),
         }
     }
 
@@ -285,13 +301,14 @@ impl WorkflowContext {
         match asked {
             SideEffect::New(id) => {
                 let value = take();
-                let recorded =
-                    to_payloads(&value).map_err(|error| WorkflowError::task_failed_by(&error))?;
+                let recorded = self.converter().to_payloads(&value);
+                let recorded = recorded.map_err(|error| WorkflowError::task_failed_by(&error))?;
                 self.shared.state().record_side_effect(id, recorded);
                 Ok(value)
             }
             SideEffect::Recorded(value) => {
-                from_payloads(value.as_ref()).map_err(|error| WorkflowError::task_failed_by(&error))
+                let read = self.converter().read_payloads(value.as_ref());
+                read.map_err(|error| WorkflowError::task_failed_by(&error))
             }
             SideEffect::Missing => Err(WorkflowError::task_failed(
                 "replay a side effect that history does not hold",
@@ -310,13 +327,13 @@ impl WorkflowContext {
         LocalActivityCall::new(
             self.clone(),
             &activity.activity_type(),
-            to_payloads(&argument),
+            self.converter().to_payloads(&argument),
         )
     }
 
     /// What to end the workflow with so that a new run takes its place: `Err(ctx.continue_as_new(&next).into())`.
     pub fn continue_as_new<A: Serialize + 'static>(&self, argument: &A) -> ContinueAsNew {
-        ContinueAsNew::new(to_payloads(argument))
+        ContinueAsNew::new(self.converter().to_payloads(argument))
     }
 
     /// A field of the memo, as started or as set since.
@@ -325,7 +342,9 @@ impl WorkflowContext {
     /// If it is no `T`.
     pub fn memo<T: DeserializeOwned + 'static>(&self, name: &str) -> WorkflowResult<Option<T>> {
         let payload = self.shared.state().memo.get(name).cloned();
-        let value = payload.map(|payload| from_payload(&payload)).transpose();
+        let value = payload
+            .map(|payload| self.converter().read_payload(&payload))
+            .transpose();
         value.map_err(|error| WorkflowError::task_failed_by(&error))
     }
 
@@ -338,7 +357,8 @@ impl WorkflowContext {
         name: impl Into<String>,
         value: &T,
     ) -> WorkflowResult<()> {
-        let field = field(name.into(), value)?;
+        // The engine reads search attributes: they stay JSON.
+        let field = field(&Converter::default(), name.into(), value)?;
         let mut state = self.shared.state();
         set(&mut state.search_attributes, field.clone());
         let attributes = UpsertWorkflowSearchAttributesCommandAttributes {
@@ -360,7 +380,7 @@ impl WorkflowContext {
         name: impl Into<String>,
         value: &T,
     ) -> WorkflowResult<()> {
-        let field = field(name.into(), value)?;
+        let field = field(self.converter(), name.into(), value)?;
         let mut state = self.shared.state();
         set(&mut state.memo, field.clone());
         let attributes = ModifyWorkflowPropertiesCommandAttributes {
@@ -384,14 +404,19 @@ impl WorkflowContext {
     }
 }
 
-/// Why a query has no answer.
-fn unreadable(error: PayloadError) -> Box<Failure> {
+/// Why a query has no answer, or an update is refused.
+pub(super) fn unreadable(error: PayloadError) -> Box<Failure> {
     let error = ApplicationError::new(chain(&error)).with_type("PayloadError");
     Box::new(error.non_retryable().into_failure())
 }
 
-fn field<T: Serialize + 'static>(name: String, value: &T) -> WorkflowResult<(String, Payload)> {
-    let payload = to_payload(value).map_err(|error| WorkflowError::task_failed_by(&error))?;
+fn field<T: Serialize + 'static>(
+    converter: &Converter,
+    name: String,
+    value: &T,
+) -> WorkflowResult<(String, Payload)> {
+    let payload = converter.to_payload(value);
+    let payload = payload.map_err(|error| WorkflowError::task_failed_by(&error))?;
     Ok((name, payload))
 }
 

@@ -12,6 +12,7 @@ use fermata_proto::enums::ContinueAsNewInitiator;
 use super::activity_call::queue;
 use crate::machine::State;
 use crate::payload::PayloadError;
+use crate::setters::setters;
 
 /// The run that follows; what is not set is as in this run. Turn it into a [`crate::WorkflowError`] to take effect.
 #[derive(Debug, Clone)]
@@ -38,41 +39,15 @@ impl ContinueAsNew {
         }
     }
 
-    pub fn workflow_type(mut self, name: impl Into<String>) -> Self {
-        self.attributes.workflow_type = Some(WorkflowType { name: name.into() });
-        self
-    }
-
-    pub fn queue(mut self, task_queue: impl Into<String>) -> Self {
-        self.attributes.task_queue = Some(queue(task_queue.into()));
-        self
-    }
-
-    pub fn run_timeout(mut self, timeout: Duration) -> Self {
-        self.attributes.workflow_run_timeout = Some(timeout);
-        self
-    }
-
-    pub fn retry(mut self, policy: RetryPolicy) -> Self {
-        self.attributes.retry_policy = Some(policy);
-        self
-    }
-
-    pub fn memo(mut self, fields: BTreeMap<String, Payload>) -> Self {
-        self.attributes.memo = Some(Memo { fields });
-        self
-    }
-
-    pub fn search_attributes(mut self, fields: BTreeMap<String, Payload>) -> Self {
-        self.attributes.search_attributes = Some(SearchAttributes {
-            indexed_fields: fields,
-        });
-        self
-    }
-
-    pub fn headers(mut self, headers: BTreeMap<String, Payload>) -> Self {
-        self.attributes.header = Some(Header { fields: headers });
-        self
+    setters! { attributes:
+        workflow_type(name: impl Into<String>) => workflow_type = Some(WorkflowType { name: name.into() });
+        queue(task_queue: impl Into<String>) => task_queue = Some(queue(task_queue.into()));
+        run_timeout(timeout: Duration) => workflow_run_timeout = Some(timeout);
+        retry(policy: RetryPolicy) => retry_policy = Some(policy);
+        memo(fields: BTreeMap<String, Payload>) => memo = Some(Memo { fields });
+        search_attributes(fields: BTreeMap<String, Payload>) => search_attributes =
+            Some(SearchAttributes { indexed_fields: fields });
+        headers(headers: BTreeMap<String, Payload>) => header = Some(Header { fields: headers });
     }
 
     /// # Errors

@@ -11,7 +11,6 @@ use super::activity_call::result_of;
 use super::context::WorkflowContext;
 use crate::error::{WorkflowError, WorkflowResult};
 use crate::machine::Step;
-use crate::payload::to_payloads;
 
 /// Another workflow, by id.
 #[derive(Clone)]
@@ -65,7 +64,8 @@ impl ExternalWorkflow {
         name: impl Into<String>,
         argument: &T,
     ) -> WorkflowResult<()> {
-        let input = to_payloads(argument).map_err(|error| WorkflowError::task_failed_by(&error))?;
+        let input = self.ctx.converter().to_payloads(argument);
+        let input = input.map_err(|error| WorkflowError::task_failed_by(&error))?;
         let attributes = SignalExternalWorkflowExecutionCommandAttributes {
             namespace: self.namespace.clone(),
             execution: Some(WorkflowExecution {
@@ -78,7 +78,8 @@ impl ExternalWorkflow {
             ..SignalExternalWorkflowExecutionCommandAttributes::default()
         };
         let sequence = self.ctx.shared.state().signal_external(attributes);
-        result_of(Step::new(self.ctx.shared.clone(), sequence).await)
+        let outcome = Step::new(self.ctx.shared.clone(), sequence).await;
+        result_of(outcome, self.ctx.converter())
     }
 
     /// Asks it to cancel and waits until the request is recorded.
@@ -99,6 +100,7 @@ impl ExternalWorkflow {
             .shared
             .state()
             .request_cancel_external(attributes, true);
-        result_of(Step::new(self.ctx.shared.clone(), sequence).await)
+        let outcome = Step::new(self.ctx.shared.clone(), sequence).await;
+        result_of(outcome, self.ctx.converter())
     }
 }

@@ -17,6 +17,7 @@ use super::timer::Timer;
 use crate::error::{WorkflowError, WorkflowResult};
 use crate::machine::{ActivityCancellation, LocalActivity, Outcome, Step};
 use crate::payload::PayloadError;
+use crate::setters::setters;
 
 /// As in Temporal's SDKs.
 const LOCAL_BACKOFF_MAX: Duration = Duration::from_secs(60);
@@ -56,44 +57,23 @@ impl<R: DeserializeOwned + 'static> LocalActivityCall<R> {
         }
     }
 
-    /// How long one attempt may take.
-    pub fn start_to_close(mut self, timeout: Duration) -> Self {
-        self.activity.start_to_close = Some(timeout);
-        self
-    }
-
-    /// How long it may take in all, with retries.
-    pub fn schedule_to_close(mut self, timeout: Duration) -> Self {
-        self.activity.schedule_to_close = Some(timeout);
-        self
-    }
-
-    /// How failed attempts are repeated; by default after 1 s, 2 s, 4 s and so on up to 100 s, without end.
-    pub fn retry(mut self, policy: RetryPolicy) -> Self {
-        self.activity.retry = policy;
-        self
-    }
-
-    /// At most this many attempts, the first included; 0 for no bound.
-    pub fn attempts_max(mut self, attempts: i32) -> Self {
-        self.activity.retry.maximum_attempts = attempts;
-        self
-    }
-
-    /// A backoff up to this long is waited for by the worker, within workflow tasks; a longer one by a timer, which
-    /// survives the worker. By default a minute.
-    pub fn local_backoff_max(mut self, length: Duration) -> Self {
-        self.activity.local_backoff_max = length;
-        self
+    setters! { activity:
+        /// How long one attempt may take.
+        start_to_close(timeout: Duration) => start_to_close = Some(timeout);
+        /// How long it may take in all, with retries.
+        schedule_to_close(timeout: Duration) => schedule_to_close = Some(timeout);
+        /// How failed attempts are repeated; by default after 1 s, 2 s, 4 s and so on up to 100 s, without end.
+        retry(policy: RetryPolicy) => retry = policy;
+        /// At most this many attempts, the first included; 0 for no bound.
+        attempts_max(attempts: i32) => retry.maximum_attempts = attempts;
+        /// A backoff up to this long is waited for by the worker, within workflow tasks; a longer one by a timer, which
+        /// survives the worker. By default a minute.
+        local_backoff_max(length: Duration) => local_backoff_max = length;
+        headers(headers: BTreeMap<String, Payload>) => headers = headers;
     }
 
     pub fn on_cancel(mut self, cancellation: ActivityCancellation) -> Self {
         self.cancellation = cancellation;
-        self
-    }
-
-    pub fn headers(mut self, headers: BTreeMap<String, Payload>) -> Self {
-        self.activity.headers = headers;
         self
     }
 
@@ -199,7 +179,7 @@ impl<R: DeserializeOwned + 'static> Future for LocalActivityFuture<R> {
                         this.state = FutureState::Backoff(this.ctx.sleep(delay));
                         continue;
                     }
-                    outcome => result_of(outcome),
+                    outcome => result_of(outcome, this.ctx.converter()),
                 },
                 FutureState::Backoff(timer) => match ready!(Pin::new(timer).poll(cx)) {
                     Ok(()) => {

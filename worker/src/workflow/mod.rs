@@ -16,9 +16,9 @@ mod local_activity_call;
 mod saga;
 mod signals;
 mod timer;
+mod updates;
 mod wait;
 
-#[cfg(feature = "testing")]
 pub(crate) use activity_call::queue;
 pub use activity_call::{ActivityCall, ActivityFuture};
 pub use cancel::{CancellationScope, Cancelled};
@@ -31,4 +31,5 @@ pub use local_activity_call::{LocalActivityCall, LocalActivityFuture};
 pub use saga::{Saga, SagaError};
 pub use signals::Signals;
 pub use timer::Timer;
+pub use updates::UpdateRegistration;
 pub use wait::WaitUntil;

@@ -10,7 +10,6 @@ use serde::de::DeserializeOwned;
 
 use super::context::WorkflowContext;
 use crate::error::{WorkflowError, WorkflowResult, chain};
-use crate::payload::from_payloads;
 
 /// The signals of one name, in order. Never ends. A signal that is no `T` is logged and dropped.
 pub struct Signals<T> {
@@ -37,7 +36,7 @@ impl<T: DeserializeOwned + 'static> Signals<T> {
                 state.progress += 1;
                 input
             };
-            match from_payloads(input.as_ref()) {
+            match self.ctx.converter().read_payloads(input.as_ref()) {
                 Ok(item) => return Some(item),
                 Err(error) => {
                     tracing::warn!(

@@ -9,6 +9,7 @@ use futures::future::FusedFuture;
 
 use super::activity_call::result_of;
 use super::context::WorkflowContext;
+use crate::converter::Converter;
 use crate::error::{WorkflowError, WorkflowResult};
 use crate::machine::Step;
 
@@ -44,7 +45,10 @@ impl Future for Timer {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<WorkflowResult<()>> {
         let result = match &mut self.step {
-            Some(step) => Pin::new(step).poll(cx).map(result_of),
+            // A timer gives nothing: there is nothing to convert.
+            Some(step) => Pin::new(step)
+                .poll(cx)
+                .map(|outcome| result_of(outcome, &Converter::default())),
             None => Poll::Ready(Err(WorkflowError::cancelled("the workflow is cancelled"))),
         };
         self.is_done = result.is_ready();

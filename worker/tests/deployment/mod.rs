@@ -14,10 +14,16 @@ pub struct Deployment {
     pub client: Client,
     _engine: Engine,
     // After the engine: it must not see its broker go.
-    _nats: NatsServer,
+    nats: NatsServer,
 }
 
 impl Deployment {
+    // Not every test asks.
+    #[allow(dead_code)]
+    pub fn nats_url(&self) -> String {
+        self.nats.url()
+    }
+
     /// Starts it and waits until the engine owns everything.
     pub async fn start() -> Self {
         let nats = NatsServer::start().await;
@@ -43,7 +49,7 @@ impl Deployment {
         Self {
             client,
             _engine: engine,
-            _nats: nats,
+            nats,
         }
     }
 }

@@ -9,3 +9,4 @@ mod scope;
 mod script;
 mod signal;
 mod steps;
+mod update;

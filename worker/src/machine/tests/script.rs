@@ -3,19 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use fermata_proto::any::UpdateMessage;
 use fermata_proto::command::{Command, CommandAttributes};
 use fermata_proto::common::{ActivityType, Payloads, WorkflowExecution, WorkflowType};
 use fermata_proto::event::*;
 use fermata_proto::failure::Failure;
+use fermata_proto::protocol::{Message, MessageSequencingId};
 use fermata_proto::taskqueue::TaskQueue;
 use fermata_proto::time::Timestamp;
+use fermata_proto::update::{Meta, OutcomeValue, Request};
 use futures::future::{FutureExt, LocalBoxFuture};
 use serde::Serialize;
 
 use crate::error::{ApplicationError, WorkflowResult};
 use crate::machine::{
     Definition, Ended, LocalActivityEnd, LocalActivityResult, LocalActivityTask, Machine, RunName,
-    TaskFailure,
+    TaskFailure, update_input,
 };
 use crate::payload::to_payloads;
 use crate::workflow::WorkflowContext;
@@ -31,6 +34,11 @@ pub struct Script {
     /// What the machine has not been fed yet.
     unseen: usize,
     commands: Vec<Vec<Command>>,
+    /// Updates that come with the next task.
+    updates: Vec<Message>,
+    /// Those that came with each task, and what was said about them.
+    brought: Vec<Vec<Message>>,
+    pub said: Vec<Message>,
 }
 
 /// Workflow code without arguments.
@@ -44,6 +52,20 @@ where
         let running = function(ctx);
         async move { Ok(to_payloads(&running.await?).unwrap()) }.boxed_local()
     })
+}
+
+pub fn request(update_id: &str, name: &str, argument: &(impl Serialize + 'static)) -> Request {
+    Request {
+        meta: Some(Meta {
+            update_id: update_id.to_owned(),
+            identity: "caller".to_owned(),
+        }),
+        input: Some(update_input(
+            name.to_owned(),
+            to_payloads(argument).unwrap(),
+        )),
+        ..Request::default()
+    }
 }
 
 pub fn machine(definition: Definition) -> Machine {
@@ -64,6 +86,9 @@ impl Script {
             events: Vec::new(),
             unseen: 0,
             commands: Vec::new(),
+            updates: Vec::new(),
+            brought: Vec::new(),
+            said: Vec::new(),
         };
         script.event(WorkflowExecutionStartedEventAttributes {
             workflow_type: Some(WorkflowType {
@@ -95,11 +120,71 @@ impl Script {
     pub fn try_task(&mut self) -> Result<Vec<Command>, TaskFailure> {
         self.event(WorkflowTaskScheduledEventAttributes::default());
         let started = self.event(WorkflowTaskStartedEventAttributes::default());
+        let brought = std::mem::take(&mut self.updates);
+        self.machine.bring(&brought)?;
         let commands = self.machine.advance(&self.events[self.unseen..], started)?;
         self.unseen = self.events.len();
+        self.said = self.machine.take_messages();
+        self.brought.push(brought);
         self.complete(&commands);
         self.commands.push(commands.clone());
         Ok(commands)
+    }
+
+    /// An update that comes with the next task.
+    pub fn update(&mut self, update_id: &str, name: &str, argument: &(impl Serialize + 'static)) {
+        let request = request(update_id, name, argument);
+        self.updates.push(Message {
+            id: format!("{update_id}/request"),
+            protocol_instance_id: update_id.to_owned(),
+            sequencing_id: Some(MessageSequencingId::EventId(
+                i64::try_from(self.events.len()).unwrap() + 1,
+            )),
+            body: Some(request.to_body()),
+        });
+    }
+
+    /// The task that comes next does nothing but refuse updates: it leaves no trace in history.
+    pub fn vanishing_task(&mut self) {
+        let before = self.events.len();
+        self.event(WorkflowTaskScheduledEventAttributes::default());
+        let started = self.event(WorkflowTaskStartedEventAttributes::default());
+        self.machine
+            .bring(&std::mem::take(&mut self.updates))
+            .unwrap();
+        let commands = self
+            .machine
+            .advance(&self.events[self.unseen..], started)
+            .unwrap();
+        assert!(commands.is_empty());
+        self.said = self.machine.take_messages();
+        self.events.truncate(before);
+        self.machine.rewind(started);
+    }
+
+    /// What was said in the last task, in short: `accept`, `reject` with its reason, `complete` with its outcome.
+    pub fn heard(&self) -> Vec<String> {
+        let said = self.said.iter().map(|message| {
+            let body = message.body.as_ref().unwrap();
+            let id = &message.protocol_instance_id;
+            match UpdateMessage::from_body(body).unwrap().unwrap() {
+                UpdateMessage::Acceptance(_) => format!("accept {id}"),
+                UpdateMessage::Rejection(rejection) => {
+                    format!("reject {id}: {}", rejection.failure.unwrap().message)
+                }
+                UpdateMessage::Response(response) => {
+                    match response.outcome.unwrap().value.unwrap() {
+                        OutcomeValue::Success(result) => {
+                            let data = result.payloads.first().map(|p| p.data.clone());
+                            let data = data.unwrap_or_default();
+                            format!("complete {id}: {}", String::from_utf8_lossy(&data))
+                        }
+                        OutcomeValue::Failure(failure) => format!("fail {id}: {}", failure.message),
+                    }
+                }
+            }
+        });
+        said.collect()
     }
 
     /// As [`Self::task`]; local activities end as `run` says, one after the other, until none is open. What `run` gives
@@ -131,6 +216,7 @@ impl Script {
             self.machine.end_local_activities(ends).unwrap();
         }
         let commands = self.machine.finish_task();
+        self.brought.push(Vec::new());
         self.complete(&commands);
         self.commands.push(commands.clone());
         commands
@@ -161,6 +247,7 @@ impl Script {
     /// Completes the task that [`Self::begin_task`] started.
     pub fn finish_task(&mut self) -> Vec<Command> {
         let commands = self.machine.finish_task();
+        self.brought.push(Vec::new());
         self.complete(&commands);
         self.commands.push(commands.clone());
         commands
@@ -198,6 +285,9 @@ impl Script {
                     continue;
                 }
                 let mut machine = machine(definition.clone());
+                if let Some(brought) = self.brought.get(task) {
+                    machine.bring(brought)?;
+                }
                 let commands = machine.advance(&self.events[..=index], event.event_id)?;
                 // Ends of local activities come to a live task from the worker only.
                 let is_local = |command: &Command| short(command).ends_with("core_local_activity");
@@ -216,12 +306,43 @@ impl Script {
         Ok(())
     }
 
+    /// What the engine writes for an acceptance or a response.
+    fn update_event(&self, message_id: &str) -> HistoryEventAttributes {
+        let said = self.said.iter().find(|said| said.id == message_id).unwrap();
+        let update_id = said.protocol_instance_id.clone();
+        match UpdateMessage::from_body(said.body.as_ref().unwrap()).unwrap() {
+            Some(UpdateMessage::Acceptance(acceptance)) => {
+                let brought = self.brought.last().unwrap().iter();
+                let mut brought = brought.filter(|m| m.protocol_instance_id == update_id);
+                let body = brought.next().and_then(|message| message.body.as_ref());
+                WorkflowExecutionUpdateAcceptedEventAttributes {
+                    accepted_request: body.map(|body| Request::from_body(body).unwrap()),
+                    accepted_request_message_id: acceptance.accepted_request_message_id,
+                    accepted_request_sequencing_event_id: acceptance
+                        .accepted_request_sequencing_event_id,
+                    protocol_instance_id: update_id,
+                }
+                .into()
+            }
+            Some(UpdateMessage::Response(response)) => {
+                WorkflowExecutionUpdateCompletedEventAttributes {
+                    meta: response.meta,
+                    outcome: response.outcome,
+                    ..Default::default()
+                }
+                .into()
+            }
+            other => panic!("{other:?} is no event"),
+        }
+    }
+
     /// What the engine writes for commands.
     fn complete(&mut self, commands: &[Command]) {
         use CommandAttributes as C;
         self.event(WorkflowTaskCompletedEventAttributes::default());
         for command in commands {
             let attributes: HistoryEventAttributes = match command.attributes.clone().unwrap() {
+                C::ProtocolMessage(a) => self.update_event(&a.message_id),
                 C::ScheduleActivityTask(a) => ActivityTaskScheduledEventAttributes {
                     activity_id: a.activity_id,
                     activity_type: a.activity_type,
@@ -396,6 +517,7 @@ pub fn short(command: &Command) -> String {
             .map(|result| String::from_utf8_lossy(&result.payloads[0].data).into_owned())
             .unwrap_or_default(),
         C::FailWorkflowExecution(a) => a.failure.clone().unwrap_or_default().message,
+        C::ProtocolMessage(a) => a.message_id.clone(),
         _ => String::new(),
     };
     format!("{kind} {what}").trim_end().to_owned()
