@@ -1,11 +1,20 @@
 # make demo: everything from nothing: builds, starts Fermata and its workers, breaks things, shows the result, stops.
 # make test: everything CI runs.
 
-.PHONY: demo test check build unit crash wire wire-replicas compose sim bench bench-peers
+.PHONY: demo examples getting-started test check build unit crash wire wire-replicas compose sim bench bench-peers
 export CARGO_TERM_COLOR ?= never
 
 demo: build
 	FERMATA_NATS_SERVER="$$(scripts/nats-server)" scripts/demo
+
+# Every process of docs/examples.md once, against a fresh server.
+examples: build
+	FERMATA_NATS_SERVER="$$(scripts/nats-server)" scripts/examples
+
+# Does what docs/getting-started.md says, in a fresh folder.
+getting-started: build
+	python3 -m unittest discover --quiet -s tests/getting-started
+	python3 tests/getting-started/play.py --binaries target/debug --nats-server "$$(scripts/nats-server)" --target target/getting-started
 
 build:
 	cargo build --workspace --bins
@@ -33,7 +42,7 @@ compose: build
 	python3 -m unittest discover --quiet -s tests/compose
 	python3 tests/compose/play.py --binaries target/debug --nats-server "$$(scripts/nats-server)"
 
-test: check unit wire wire-replicas compose
+test: check unit examples getting-started wire wire-replicas compose
 
 # A thousand seeds of the simulation; make test plays a hundred. SEED=7 make sim plays one.
 SEEDS ?= 1000
