@@ -2,7 +2,7 @@
 # make demo-python: the quick start of Temporal's Python SDK, from nothing.
 # make test: everything CI runs.
 
-.PHONY: demo demo-python test check build unit crash wire wire-replicas compat compose sim bench bench-peers
+.PHONY: demo demo-python examples getting-started test check build unit crash wire wire-replicas compat compose sim bench bench-peers
 export CARGO_TERM_COLOR ?= never
 
 demo: build
@@ -11,6 +11,15 @@ demo: build
 demo-python:
 	cargo build --bin fermata
 	tests/compat/demo-python
+
+# Every process of docs/examples.md once, against a fresh server.
+examples: build
+	FERMATA_NATS_SERVER="$$(scripts/nats-server)" scripts/examples
+
+# Does what docs/getting-started.md says, in a fresh folder.
+getting-started: build
+	python3 -m unittest discover --quiet -s tests/getting-started
+	python3 tests/getting-started/play.py --binaries target/debug --nats-server "$$(scripts/nats-server)" --target target/getting-started
 
 build:
 	cargo build --workspace --bins
@@ -42,7 +51,7 @@ compose: build
 	python3 -m unittest discover --quiet -s tests/compose
 	python3 tests/compose/play.py --binaries target/debug --nats-server "$$(scripts/nats-server)"
 
-test: check unit wire wire-replicas compat compose
+test: check unit examples getting-started wire wire-replicas compat compose
 
 # A thousand seeds of the simulation; make test plays a hundred. SEED=7 make sim plays one.
 SEEDS ?= 1000

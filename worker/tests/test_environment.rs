@@ -308,3 +308,28 @@ async fn what_is_wrong_with_a_workflow_is_told() {
         "{end:?}"
     );
 }
+
+#[tokio::test]
+async fn the_next_attempt_of_a_real_activity_knows_the_last_heartbeat() {
+    /// Fails once, takes too long once.
+    async fn steps(ctx: ActivityContext, (): ()) -> ActivityResult<u32> {
+        let done = ctx.heartbeat_details::<u32>()?.unwrap_or_default();
+        ctx.heartbeat(&(done + 1));
+        match ctx.info().attempt {
+            1 => Err(std::io::Error::other("broken").into()),
+            2 => std::future::pending().await,
+            _ => Ok(done),
+        }
+    }
+    async fn patient(ctx: WorkflowContext, (): ()) -> WorkflowResult<u32> {
+        let call = ctx.activity(steps, ());
+        call.start_to_close(Duration::from_millis(50)).await
+    }
+    let run = TestEnvironment::new()
+        .workflow(patient)
+        .activity(steps)
+        .start(patient, ())
+        .run()
+        .await;
+    assert_eq!(run.result.unwrap(), 2);
+}

@@ -52,7 +52,7 @@ func main() {
 		HostPort: *address,
 		Logger:   quiet,
 		// On one machine compressing costs more than it saves.
-		ConnectionOptions: client.ConnectionOptions{GrpcCompression: client.GrpcCompressionNone{}},
+		ConnectionOptions: client.ConnectionOptions{GrpcCompression: &client.GrpcCompressionNone{}},
 	})
 	if err != nil {
 		log.Fatalf("connect to %s: %v", *address, err)

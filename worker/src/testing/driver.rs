@@ -41,6 +41,8 @@ struct Done {
     workflow_id: String,
     task_token: Bytes,
     ended: Option<Attempt>,
+    /// What a real one told last of how far it was.
+    last_heartbeat_details: Option<Payloads>,
     timeout: Option<Duration>,
 }
 
@@ -442,18 +444,24 @@ impl<'a> Driver<'a> {
             workflow_id: execution.workflow_id,
             task_token: std::mem::take(&mut task.task_token),
             ended: None,
+            last_heartbeat_details: None,
             timeout: task.start_to_close_timeout,
         };
         self.note(&activity_type, task.input.clone());
         let activity_id = task.activity_id.clone();
         let (ctx, length, work) = self.attempt(task)?;
         if let Some(ctx) = ctx {
+            let heartbeats = ctx.clone();
             self.real.push(Real {
                 run_id: execution.run_id,
                 activity_id,
                 ctx,
             });
-            let work = work.map(move |ended| Done { ended, ..done });
+            let work = work.map(move |ended| Done {
+                ended,
+                last_heartbeat_details: heartbeats.last_details(),
+                ..done
+            });
             self.working.push(work.boxed_local());
             return Ok(());
         }
@@ -534,11 +542,24 @@ impl<'a> Driver<'a> {
             workflow_id,
             task_token,
             ended,
+            last_heartbeat_details,
             timeout,
         } = done;
         let request = match ended {
             None => {
-                // It took its time on the real clock: the virtual one catches up, and the engine sees it.
+                // It took its time on the real clock: the virtual one catches up, and the engine sees it. What it told
+                // meanwhile is there for the next attempt.
+                if last_heartbeat_details.is_some() {
+                    let request = RecordActivityTaskHeartbeatRequest {
+                        task_token,
+                        details: last_heartbeat_details,
+                        identity: IDENTITY.to_owned(),
+                        ..RecordActivityTaskHeartbeatRequest::default()
+                    };
+                    let request = Request::RecordActivityTaskHeartbeat(Box::new(request));
+                    // That the activity is over is no matter.
+                    let _ = self.world.request(&workflow_id, request);
+                }
                 let until = self.world.now + timeout.unwrap_or_default();
                 return self.advance(until);
             }
@@ -564,6 +585,7 @@ impl<'a> Driver<'a> {
                 Request::RespondActivityTaskFailed(Box::new(RespondActivityTaskFailedRequest {
                     task_token,
                     failure: Some(error.into_failure()),
+                    last_heartbeat_details,
                     identity: IDENTITY.to_owned(),
                     ..RespondActivityTaskFailedRequest::default()
                 }))

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use fermata_proto::event::History;
+use fermata_proto::event::{History, HistoryEventAttributes};
 use fermata_proto::wire::{Wire, WireError};
 use fermata_proto::{DESCRIPTORS, pb};
 use prost::Message;
@@ -65,7 +65,14 @@ impl WorkflowHistory {
         let message = pb::history::v1::History::decode(&message.encode_to_vec()[..])
             .map_err(HistoryError::Decode)?;
         let history = History::from_wire(message).map_err(HistoryError::Unknown)?;
-        let history = Self::new("", history.events);
+        // Code may name children after its own workflow id: a replay must know it.
+        let workflow_id = match history.events.first().map(|event| &event.attributes) {
+            Some(Some(HistoryEventAttributes::WorkflowExecutionStarted(started))) => {
+                started.workflow_id.clone()
+            }
+            _ => String::new(),
+        };
+        let history = Self::new(&workflow_id, history.events);
         if history.workflow_type().is_empty() {
             return Err(HistoryError::NotStarted);
         }
@@ -179,6 +186,7 @@ mod tests {
         "somethingNew": {"x": 1},
         "workflowExecutionStartedEventAttributes": {
             "workflowType": {"name": "greet"},
+            "workflowId": "greet-ada",
             "input": {"payloads": [
                 {"metadata": {"encoding": "anNvbi9wbGFpbg=="}, "data": "IkFkYSI="}
             ]},
@@ -192,6 +200,7 @@ mod tests {
         "eventType": "WorkflowExecutionStarted",
         "workflowExecutionStartedEventAttributes": {
             "workflowType": {"name": "greet"},
+            "workflowId": "greet-ada",
             "input": ["Ada"],
             "workflowTaskTimeout": "10s"
         }
@@ -201,6 +210,7 @@ mod tests {
     fn the_same_history_is_read_in_full_and_in_shorthand() {
         let full = WorkflowHistory::from_json(AS_THE_UI_WRITES_IT).unwrap();
         assert_eq!(full.workflow_type(), "greet");
+        assert_eq!(full.workflow_id(), "greet-ada");
         assert_eq!(full, WorkflowHistory::from_json(IN_SHORTHAND).unwrap());
         assert_eq!(full, WorkflowHistory::from_json(&full.to_json()).unwrap());
     }
