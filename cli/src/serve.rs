@@ -13,6 +13,7 @@ use fermata_api::rest::server::operator_pages;
 use fermata_api::{Api, ApiOptions};
 use fermata_engine::jetstream::{JetStream, NatsOptions};
 use fermata_engine::{Engine, EngineOptions, SystemClock};
+use fermata_proto::servers::Servers;
 use fermata_transport::Transport;
 use prometheus::Registry;
 use tokio::net::TcpListener;
@@ -129,6 +130,7 @@ impl Serve {
             partitions: self.partitions,
             partitions_must_match: self.settings.partitions.is_some(),
             cache_bytes_max: self.settings.cache_bytes_max(),
+            limits: self.settings.limits(),
             ..EngineOptions::default()
         };
         Engine::start(Arc::new(broker), options, Arc::new(SystemClock), registry)
@@ -226,7 +228,7 @@ impl Serve {
             println!("  gRPC   {ip}:{}  (Temporal SDKs)", self.settings.port());
         }
         println!("  HTTP   http://{ip}:{}", self.settings.http_port());
-        println!("  NATS   {}", self.nats);
+        println!("  NATS   {}", Servers::of(&self.nats));
         if let Some(data) = &self.data {
             println!("  data   {}", data.display());
         }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
+use fermata_engine::Limits;
 use serde::Deserialize;
 
 use crate::logging::LogFormat;
@@ -34,6 +35,9 @@ pub struct Settings {
     /// Memory for idle workflows in an engine, in MiB [default: 256]
     #[arg(long, env = "FERMATA_CACHE_MIB")]
     pub cache_mib: Option<usize>,
+    /// Events of a history from which on workers are told to continue as new [default: 4096]
+    #[arg(long, env = "FERMATA_SUGGEST_CONTINUE_AS_NEW_EVENTS")]
+    pub suggest_continue_as_new_events: Option<u32>,
     /// Log level or filter [default: info]
     #[arg(long, env = "FERMATA_LOG_LEVEL")]
     pub log_level: Option<String>,
@@ -63,6 +67,9 @@ impl Settings {
             partitions: self.partitions.or(file.partitions),
             nats_replicas: self.nats_replicas.or(file.nats_replicas),
             cache_mib: self.cache_mib.or(file.cache_mib),
+            suggest_continue_as_new_events: self
+                .suggest_continue_as_new_events
+                .or(file.suggest_continue_as_new_events),
             log_level: self.log_level.or(file.log_level),
             log_format: self.log_format.or(file.log_format),
             config: Some(path),
@@ -83,6 +90,15 @@ impl Settings {
 
     pub fn cache_bytes_max(&self) -> usize {
         self.cache_mib.unwrap_or(256) << 20
+    }
+
+    /// The bounds of this deployment's workflows.
+    pub fn limits(&self) -> Limits {
+        let mut limits = Limits::default();
+        if let Some(events) = self.suggest_continue_as_new_events {
+            limits.history_events_suggest_continue_as_new = events.into();
+        }
+        limits
     }
 
     pub fn log_level(&self) -> &str {
@@ -126,6 +142,15 @@ mod tests {
         let settings = settings.with_file().unwrap();
         assert_eq!((settings.port(), settings.http_port()), (7, 2));
         assert_eq!(settings.log_format, Some(LogFormat::Json));
+    }
+
+    #[test]
+    fn a_bound_that_is_not_set_is_temporals() {
+        let mut settings = Settings::default();
+        assert_eq!(settings.limits(), Limits::default());
+        settings.suggest_continue_as_new_events = Some(50);
+        let limits = settings.limits();
+        assert_eq!(limits.history_events_suggest_continue_as_new, 50);
     }
 
     #[test]

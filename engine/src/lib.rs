@@ -20,4 +20,5 @@ mod workers;
 
 pub use clock::{Clock, SystemClock};
 pub use engine::{Engine, EngineOptions, StartError};
+pub use fermata_core::Limits;
 pub use membership::owner_of;
