@@ -13,6 +13,7 @@
 //! | [`namespaces`], [`deletion`], [`attributes`] | namespaces, their end, and their search attributes |
 //! | [`queues`] | task queues described |
 //! | [`system`] | what this deployment is |
+//! | [`pollers`], [`worker_polls`], [`replicas`] | who polls, here and at other replicas |
 //!
 //! What can be refused without knowing any workflow is refused here ([`checks`], [`start_checks`]); all else is the owner's.
 //! Methods that are absent keep the generated default, which answers UNIMPLEMENTED.
@@ -31,10 +32,12 @@ mod namespaces;
 mod pollers;
 mod queries;
 mod queues;
+mod replicas;
 mod schedules;
 mod start_checks;
 mod system;
 mod updates;
+mod worker_polls;
 mod workers;
 mod workflows;
 
@@ -52,6 +55,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use self::caller::Caller;
 pub(crate) use self::checks::namespace_not_found;
 use self::pollers::Pollers;
+use self::worker_polls::WorkerPolls;
 use crate::error::{refused_field, status_of};
 use crate::stubs::operatorservice::operator_service_server::OperatorService;
 use crate::stubs::workflowservice::workflow_service_server::WorkflowService;
@@ -68,6 +72,7 @@ pub struct Service {
     transport: Transport,
     visibility: Visibility,
     pollers: Arc<Pollers>,
+    worker_polls: Arc<WorkerPolls>,
     /// Ends what goes on in the background.
     stop: CancellationToken,
 }
@@ -82,6 +87,7 @@ impl Service {
             transport,
             visibility,
             pollers: Arc::default(),
+            worker_polls: Arc::default(),
             stop,
         }
     }
@@ -233,6 +239,7 @@ serve!(WorkflowService, rr {
     reset_sticky_task_queue(ResetStickyTaskQueueRequest) -> ResetStickyTaskQueueResponse;
     shutdown_worker(ShutdownWorkerRequest) -> ShutdownWorkerResponse;
     poll_activity_task_queue(PollActivityTaskQueueRequest) -> PollActivityTaskQueueResponse;
+    poll_nexus_task_queue(PollNexusTaskQueueRequest) -> PollNexusTaskQueueResponse;
     respond_activity_task_completed(RespondActivityTaskCompletedRequest) -> RespondActivityTaskCompletedResponse;
     respond_activity_task_completed_by_id(RespondActivityTaskCompletedByIdRequest) -> RespondActivityTaskCompletedByIdResponse;
     respond_activity_task_failed(RespondActivityTaskFailedRequest) -> RespondActivityTaskFailedResponse;
