@@ -81,6 +81,7 @@ pub fn start(
     });
     let service = Service::new(transport, visibility, stop.clone()).telling(options.sizes);
     service.resume_deletions();
+    tokio::spawn(service.clone().talk_to_replicas());
     let shared = Arc::new(service.clone());
     let services = Services::new(
         Arc::clone(&shared),

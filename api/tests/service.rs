@@ -48,6 +48,9 @@ macro_rules! operate {
     };
 }
 
+#[path = "service/replicas.rs"]
+mod replicas;
+
 fn nobody(_: &Call) -> Answer {
     Err(Rejection::not_found("workflow not found for ID: wf"))
 }

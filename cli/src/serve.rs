@@ -15,6 +15,7 @@ use fermata_api::service::{Setup, SizeLimits};
 use fermata_api::{Api, ApiOptions};
 use fermata_engine::jetstream::{JetStream, NatsOptions};
 use fermata_engine::{Engine, EngineOptions, Limits, SystemClock};
+use fermata_proto::servers::Servers;
 use fermata_transport::Transport;
 use prometheus::Registry;
 use tokio::net::TcpListener;
@@ -61,7 +62,7 @@ impl Serve {
             partitions: 16,
             nats,
             data: None,
-            limits: Limits::default(),
+            limits: settings.limits(),
             setup: None,
             metrics_port: None,
             settings,
@@ -273,7 +274,7 @@ impl Serve {
             told += &format!("  gRPC   {address}  (Temporal SDKs)\n");
         }
         told += &format!("  HTTP   http://{http}\n");
-        told += &format!("  NATS   {}\n", self.nats);
+        told += &format!("  NATS   {}\n", Servers::of(&self.nats));
         if let Some(data) = &self.data {
             told += &format!("  data   {}\n", data.display());
         }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
+use fermata_engine::Limits;
 use serde::Deserialize;
 
 use crate::logging::LogFormat;
@@ -43,6 +44,9 @@ pub struct Settings {
     #[arg(long, env = "FERMATA_WORKER_GRACE", value_parser = worker_grace)]
     #[serde(deserialize_with = "worker_grace_in_file")]
     pub worker_grace: Option<Duration>,
+    /// Events of a history from which on workers are told to continue as new [default: 4096]
+    #[arg(long, env = "FERMATA_SUGGEST_CONTINUE_AS_NEW_EVENTS")]
+    pub suggest_continue_as_new_events: Option<u32>,
     /// Log level or filter [default: info]
     #[arg(long, env = "FERMATA_LOG_LEVEL")]
     pub log_level: Option<String>,
@@ -73,6 +77,9 @@ impl Settings {
             nats_replicas: self.nats_replicas.or(file.nats_replicas),
             cache_mib: self.cache_mib.or(file.cache_mib),
             worker_grace: self.worker_grace.or(file.worker_grace),
+            suggest_continue_as_new_events: self
+                .suggest_continue_as_new_events
+                .or(file.suggest_continue_as_new_events),
             log_level: self.log_level.or(file.log_level),
             log_format: self.log_format.or(file.log_format),
             config: Some(path),
@@ -97,6 +104,15 @@ impl Settings {
 
     pub fn worker_grace(&self) -> Duration {
         self.worker_grace.unwrap_or(WORKER_GRACE)
+    }
+
+    /// The bounds of this deployment's workflows.
+    pub fn limits(&self) -> Limits {
+        let mut limits = Limits::default();
+        if let Some(events) = self.suggest_continue_as_new_events {
+            limits.history_events_suggest_continue_as_new = events.into();
+        }
+        limits
     }
 
     pub fn log_level(&self) -> &str {
@@ -176,6 +192,15 @@ mod tests {
         assert_eq!(read("").unwrap().worker_grace(), WORKER_GRACE);
         let error = format!("{:#}", read("worker_grace = \"1ms\"\n").unwrap_err());
         assert!(error.contains("worker_grace: at least 500ms"), "{error}");
+    }
+
+    #[test]
+    fn a_bound_that_is_not_set_is_temporals() {
+        let mut settings = Settings::default();
+        assert_eq!(settings.limits(), Limits::default());
+        settings.suggest_continue_as_new_events = Some(50);
+        let limits = settings.limits();
+        assert_eq!(limits.history_events_suggest_continue_as_new, 50);
     }
 
     #[test]

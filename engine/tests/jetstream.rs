@@ -53,6 +53,50 @@ async fn a_server_that_is_not_there_is_named() {
     assert!(error.source().is_some());
 }
 
+/// The NATS client takes none from a URL by itself.
+#[tokio::test]
+async fn credentials_in_the_url_let_in_and_are_not_shown() {
+    let server = NatsServer::options()
+        .only_user("ada", "s@cret")
+        .start()
+        .await;
+    let with = |credentials: &str| NatsOptions {
+        servers: server.url().replace("://", &format!("://{credentials}@")),
+        ..NatsOptions::default()
+    };
+    let broker = JetStream::connect(&with("ada:s%40cret")).await.unwrap();
+    broker.open(P).await.unwrap();
+    let error = refusal(&with("ada:wrong")).await;
+    assert!(matches!(error, ConnectError::Unreachable { .. }), "{error}");
+    assert!(!format!("{error} {error:?}").contains("wrong"), "{error:?}");
+}
+
+/// A server allows 1,000 consumers where a stream does not say: a consumer is a task queue, or a process that watches a bucket.
+#[tokio::test]
+async fn streams_take_more_than_a_thousand_consumers_also_those_of_older_deployments() {
+    let server = NatsServer::start().await;
+    let jetstream = async_nats::jetstream::new(server.client().await);
+    let older = async_nats::jetstream::stream::Config {
+        name: subjects::TASKS_STREAM.to_owned(),
+        subjects: vec![subjects::TASKS_SUBJECTS.to_owned()],
+        retention: async_nats::jetstream::stream::RetentionPolicy::WorkQueue,
+        storage: async_nats::jetstream::stream::StorageType::Memory,
+        ..Default::default()
+    };
+    jetstream.create_stream(older).await.unwrap();
+    JetStream::connect(&options(&server)).await.unwrap();
+    let namespaces = format!("KV_{}", subjects::NAMESPACES_BUCKET);
+    for name in [
+        subjects::TASKS_STREAM,
+        subjects::VISIBILITY_STREAM,
+        &namespaces,
+    ] {
+        let mut stream = jetstream.get_stream(name).await.unwrap();
+        let most = stream.info().await.unwrap().config.max_consumers;
+        assert!(most >= 100_000, "{name}: {most}");
+    }
+}
+
 #[tokio::test]
 async fn a_server_without_jetstream_is_refused_with_what_to_do() {
     let server = NatsServer::options().without_jetstream().start().await;

@@ -35,6 +35,7 @@ pub mod replication;
 pub mod rpc;
 pub mod schedule;
 pub mod sdk;
+pub mod servers;
 pub mod service;
 pub mod subjects;
 pub mod taskqueue;

@@ -16,6 +16,9 @@
 //! | `fm.inbox.<namespace id or name>` | `FM_INBOX` | durable requests of any NATS client |
 //! | `fm.refused.<namespace id or name>` | `FM_REFUSED` | those that were refused, for a week |
 //! | `fm.visibility.<namespace id>.<run id>` | `FM_VISIBILITY` | one record a run, for lists |
+//! | `fm.apis` | | what api replicas tell each other, core NATS |
+
+use serde::{Deserialize, Serialize};
 
 use crate::ids::{NamespaceId, Partition, WorkflowId};
 
@@ -25,6 +28,8 @@ pub const HELLO: &str = "fm.hello";
 pub const CALL: &str = "fm.call";
 /// The group in which replicas share [`HELLO`] and [`CALL`].
 pub const DOOR_GROUP: &str = "fermata";
+/// Heard by all api replicas.
+pub const APIS: &str = "fm.apis";
 pub const TASKS_STREAM: &str = "FM_TASKS";
 pub const TASKS_SUBJECTS: &str = "fm.task.>";
 pub const INBOX_STREAM: &str = "FM_INBOX";
@@ -48,7 +53,7 @@ pub const CLUSTER_BUCKET: &str = "FM_CLUSTER";
 const READABLE_QUEUE_BYTES_MAX: usize = 80;
 
 /// The two kinds of task queue, which share names but not tasks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum TaskKind {
     Workflow,
     Activity,

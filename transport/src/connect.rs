@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_nats::jetstream;
 use fermata_proto::cluster::ClusterRecord;
 use fermata_proto::ids::NamespaceId;
+use fermata_proto::servers::{Credentials, Servers};
 use fermata_proto::subjects::{self, TaskKind};
 use fermata_proto::{cluster, codec};
 use tokio::sync::watch;
@@ -25,7 +26,7 @@ const RETRY_PERIOD: Duration = Duration::from_millis(200);
 /// How to reach a deployment.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// URLs of NATS servers with commas between: `nats://127.0.0.1:4222`.
+    /// URLs of NATS servers with commas between: `nats://127.0.0.1:4222`, `nats://user:password@host`; see [`Servers::of`].
     pub servers: String,
     /// Shown in the broker's list of connections.
     pub name: String,
@@ -94,14 +95,15 @@ impl Transport {
     /// If NATS does not answer, or holds no deployment, within `options.wait`.
     pub async fn connect(options: &Options) -> Result<Self, ConnectError> {
         let deadline = Instant::now() + options.wait;
+        let servers = Servers::of(&options.servers);
         let (connected, connections) = watch::channel(0);
         let connected = Arc::new(connected);
         let client = loop {
-            match connect_once(options, Arc::clone(&connected)).await {
+            match connect_once(options, &servers, Arc::clone(&connected)).await {
                 Ok(client) => break client,
                 Err(source) if Instant::now() >= deadline => {
                     return Err(ConnectError::Unreachable {
-                        servers: options.servers.clone(),
+                        servers: servers.to_string(),
                         wait: options.wait,
                         source,
                     });
@@ -115,7 +117,7 @@ impl Transport {
                 Ok(found) => break found,
                 Err(reason) if Instant::now() >= deadline => {
                     return Err(ConnectError::NoDeployment {
-                        servers: options.servers.clone(),
+                        servers: servers.to_string(),
                         reason,
                         wait: options.wait,
                     });
@@ -221,10 +223,10 @@ impl Transport {
 
 async fn connect_once(
     options: &Options,
+    servers: &Servers,
     connected: Arc<watch::Sender<u64>>,
 ) -> Result<async_nats::Client, async_nats::ConnectError> {
-    let servers: Vec<&str> = options.servers.split(',').map(str::trim).collect();
-    async_nats::ConnectOptions::new()
+    let mut connect = async_nats::ConnectOptions::new()
         .name(&options.name)
         .connection_timeout(CONNECT_TIMEOUT)
         .subscription_capacity(SUBSCRIPTION_CAPACITY)
@@ -242,9 +244,15 @@ async fn connect_once(
                     other => tracing::debug!(event = %other, "nats"),
                 }
             }
-        })
-        .connect(servers)
-        .await
+        });
+    match &servers.credentials {
+        Some(Credentials::UserAndPassword(user, password)) => {
+            connect = connect.user_and_password(user.clone(), password.clone());
+        }
+        Some(Credentials::Token(token)) => connect = connect.token(token.clone()),
+        None => {}
+    }
+    connect.connect(&servers.urls).await
 }
 
 async fn deployment(jetstream: &jetstream::Context) -> Result<(ClusterRecord, Namespaces), String> {

@@ -7,8 +7,8 @@
 //! - A queue that nobody polls is closed; a sticky one after the time in which the owner counts its worker as alive.
 
 use std::collections::VecDeque;
-use std::sync::Weak;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_nats::jetstream::AckKind;
@@ -18,12 +18,14 @@ use fermata_proto::codec;
 use fermata_proto::hello::PROTOCOL_VERSION;
 use fermata_proto::ids::{NamespaceId, WorkflowId};
 use fermata_proto::rpc::{ClaimTask, RejectionKind, Response, TaskReference};
+use fermata_proto::taskqueue::PollerScalingDecision;
 use futures::StreamExt;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::connect::{Inner, Transport};
 use crate::poller::Claimant;
+use crate::scaling::{Scaling, Waited};
 use crate::source::Source;
 
 /// How many tasks are asked for at most at a time; more polls than this wait for their turn.
@@ -42,13 +44,18 @@ const NO_TASK_DELAY: Duration = Duration::from_secs(1);
 /// A poll that waits.
 pub(crate) struct Waiter {
     pub claimant: Box<Claimant>,
+    pub since: Instant,
     pub until: Instant,
+    /// Set when the poll wants no task any more but the one that is being claimed for it.
+    pub has_left: Arc<AtomicBool>,
     pub answer: oneshot::Sender<Response>,
 }
 
 impl Waiter {
     fn is_live(&self) -> bool {
-        !self.answer.is_closed() && self.until > Instant::now()
+        !self.answer.is_closed()
+            && !self.has_left.load(Ordering::Acquire)
+            && self.until > Instant::now()
     }
 }
 
@@ -58,6 +65,8 @@ pub(crate) enum Message {
     Back(Box<Response>),
     /// A poll whose task was stale.
     Again(Waiter),
+    /// A poll has left: it is answered with nothing, unless a task is being claimed for it.
+    Left,
     Close,
 }
 
@@ -65,17 +74,17 @@ pub(crate) enum Message {
 #[derive(Clone)]
 pub(crate) struct Driver {
     messages: mpsc::UnboundedSender<Message>,
-    running: std::sync::Arc<AtomicBool>,
+    running: Arc<AtomicBool>,
 }
 
 impl Driver {
     pub(crate) fn start(transport: Weak<Inner>, source: Source) -> Self {
         // Unbounded, but each message stands for a poll that is open anyway.
         let (messages, receiver) = mpsc::unbounded_channel();
-        let running = std::sync::Arc::new(AtomicBool::new(true));
+        let running = Arc::new(AtomicBool::new(true));
         let driver = Self {
             messages,
-            running: std::sync::Arc::clone(&running),
+            running: Arc::clone(&running),
         };
         let reader = Reader {
             transport,
@@ -87,6 +96,8 @@ impl Driver {
             claimed: VecDeque::new(),
             asked: VecDeque::new(),
             opened: None,
+            is_shut: false,
+            scaling: Scaling::default(),
             idle_since: Instant::now(),
         };
         tokio::spawn(async move {
@@ -111,6 +122,7 @@ struct Kept {
     task: TaskReference,
     ack: Option<async_nats::Subject>,
     since: Instant,
+    waited: Waited,
 }
 
 /// A request for tasks that the broker still holds.
@@ -138,6 +150,9 @@ struct Reader {
     claimed: VecDeque<Response>,
     asked: VecDeque<Asked>,
     opened: Option<Opened>,
+    /// It could not be opened.
+    is_shut: bool,
+    scaling: Scaling,
     idle_since: Instant,
 }
 
@@ -182,7 +197,9 @@ impl Reader {
                 }
                 Next::Arrived(Some(message)) => self.on_arrived(message),
                 Next::Arrived(None) => self.opened = None,
-                Next::Tick => self.waiters.retain(Waiter::is_live),
+                Next::Message(Some(Message::Left)) | Next::Tick => {
+                    self.waiters.retain(Waiter::is_live);
+                }
             }
         }
         if let Some(transport) = self.transport.upgrade().map(|inner| Transport { inner }) {
@@ -225,7 +242,8 @@ impl Reader {
                 (self.kept.pop_front(), self.to_self.upgrade())
             {
                 let (transport, source) = (transport.clone(), self.source.clone());
-                tokio::spawn(claim(transport, source, kept, waiter, to_self));
+                let advice = self.scaling.advice(waiter.since.elapsed(), &kept.waited);
+                tokio::spawn(claim(transport, source, kept, waiter, advice, to_self));
             }
         }
     }
@@ -244,9 +262,15 @@ impl Reader {
         if self.opened.is_none() {
             self.asked.clear();
             match self.open(transport, connection).await {
-                Ok(opened) => self.opened = Some(opened),
+                Ok(opened) => {
+                    self.opened = Some(opened);
+                    self.is_shut = false;
+                }
                 Err(reason) => {
-                    tracing::debug!(source = ?self.source, reason, "open a task queue");
+                    // Tried again and again while somebody polls: told once.
+                    if !std::mem::replace(&mut self.is_shut, true) {
+                        tracing::warn!(source = ?self.source, reason, "open a task queue; trying again");
+                    }
                     return;
                 }
             }
@@ -320,6 +344,7 @@ impl Reader {
         match codec::decode::<TaskReference>(&message.payload) {
             Ok(task) => self.kept.push_back(Kept {
                 task,
+                waited: Waited::of(message.reply.as_deref()),
                 ack: message.reply,
                 since: Instant::now(),
             }),
@@ -380,6 +405,7 @@ async fn claim(
     source: Source,
     kept: Kept,
     waiter: Waiter,
+    advice: Option<PollerScalingDecision>,
     to_self: mpsc::UnboundedSender<Message>,
 ) {
     let claim = ClaimTask {
@@ -398,7 +424,12 @@ async fn claim(
         .call(namespace_id, workflow_id, CLAIM_TIMEOUT, request)
         .await
     {
-        Ok(task @ (Response::WorkflowTask(_) | Response::ActivityTask(_))) => {
+        Ok(mut task @ (Response::WorkflowTask(_) | Response::ActivityTask(_))) => {
+            match &mut task {
+                Response::WorkflowTask(task) => task.poller_scaling_decision = advice,
+                Response::ActivityTask(task) => task.poller_scaling_decision = advice,
+                _ => {}
+            }
             acknowledge(&transport, kept.ack, AckKind::Ack).await;
             if let Err(task) = waiter.answer.send(task) {
                 let _ = to_self.send(Message::Back(Box::new(task)));

@@ -11,6 +11,7 @@ mod driver;
 mod namespaces;
 mod poller;
 mod presence;
+mod scaling;
 mod source;
 
 pub use connect::{ConnectError, Options, Transport};

@@ -1,5 +1,8 @@
 //! What a caller that wants tasks holds.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use fermata_proto::common::WorkerVersionCapabilities;
 use fermata_proto::rpc::Response;
 use tokio::sync::oneshot;
@@ -35,10 +38,25 @@ impl TaskPoller {
     ///
     /// Safe to drop: a task that was on its way to a poll that is gone goes to the next one.
     pub async fn poll(&self, claimant: &Claimant, until: Instant) -> Option<Response> {
+        self.poll_unless(claimant, until, std::future::pending())
+            .await
+    }
+
+    /// As [`Self::poll`], and nothing also when `ended` comes; but a task that is being claimed for this poll by then is
+    /// still given, since it counts as started.
+    pub async fn poll_unless(
+        &self,
+        claimant: &Claimant,
+        until: Instant,
+        ended: impl Future<Output = ()>,
+    ) -> Option<Response> {
         let (answer, receiver) = oneshot::channel();
+        let has_left = Arc::new(AtomicBool::new(false));
         let mut message = Message::Wait(Waiter {
             claimant: Box::new(claimant.clone()),
+            since: Instant::now(),
             until,
+            has_left: Arc::clone(&has_left),
             answer,
         });
         // A reader that ends because nobody polled is replaced by a new one.
@@ -50,13 +68,22 @@ impl TaskPoller {
             }
         };
         let mut pending = Pending { receiver, driver };
-        match tokio::time::timeout_at(until, &mut pending.receiver).await {
-            Ok(answer) => answer.ok(),
-            Err(_) => {
-                pending.receiver.close();
-                pending.receiver.try_recv().ok()
+        tokio::select! {
+            biased;
+            answer = &mut pending.receiver => return answer.ok(),
+            () = tokio::time::sleep_until(until) => {}
+            () = ended => {
+                has_left.store(true, Ordering::Release);
+                // A reader that has ended has dropped the poll.
+                let _ = pending.driver.send(Message::Left);
+                // A claim is answered within its own time-out.
+                if let Ok(answer) = tokio::time::timeout_at(until, &mut pending.receiver).await {
+                    return answer.ok();
+                }
             }
         }
+        pending.receiver.close();
+        pending.receiver.try_recv().ok()
     }
 
     /// Ends all polls that wait here in this process, with nothing, and stops listening.

@@ -14,6 +14,7 @@
 //! | [`queues`] | task queues described |
 //! | [`system`] | what this deployment is |
 //! | [`setup`] | what a deployment is to have before it serves |
+//! | [`pollers`], [`worker_polls`], [`replicas`] | who polls, here and at other replicas |
 //!
 //! What can be refused without knowing any workflow is refused here ([`checks`], [`start_checks`]); all else is the owner's.
 //! Methods that are absent keep the generated default, which answers UNIMPLEMENTED.
@@ -32,11 +33,13 @@ mod namespaces;
 mod pollers;
 mod queries;
 mod queues;
+mod replicas;
 mod schedules;
 mod setup;
 mod start_checks;
 mod system;
 mod updates;
+mod worker_polls;
 mod workers;
 mod workflows;
 
@@ -54,6 +57,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use self::caller::Caller;
 pub(crate) use self::checks::namespace_not_found;
 use self::pollers::Pollers;
+use self::worker_polls::WorkerPolls;
 use crate::error::{refused_field, status_of};
 use crate::stubs::operatorservice::operator_service_server::OperatorService;
 use crate::stubs::workflowservice::workflow_service_server::WorkflowService;
@@ -74,6 +78,7 @@ pub struct Service {
     visibility: Visibility,
     pollers: Arc<Pollers>,
     sizes: SizeLimits,
+    worker_polls: Arc<WorkerPolls>,
     /// Ends what goes on in the background.
     stop: CancellationToken,
 }
@@ -105,6 +110,7 @@ impl Service {
             visibility,
             pollers: Arc::default(),
             sizes: SizeLimits::default(),
+            worker_polls: Arc::default(),
             stop,
         }
     }
@@ -273,6 +279,7 @@ serve!(WorkflowService, rr {
     reset_sticky_task_queue(ResetStickyTaskQueueRequest) -> ResetStickyTaskQueueResponse;
     shutdown_worker(ShutdownWorkerRequest) -> ShutdownWorkerResponse;
     poll_activity_task_queue(PollActivityTaskQueueRequest) -> PollActivityTaskQueueResponse;
+    poll_nexus_task_queue(PollNexusTaskQueueRequest) -> PollNexusTaskQueueResponse;
     respond_activity_task_completed(RespondActivityTaskCompletedRequest) -> RespondActivityTaskCompletedResponse;
     respond_activity_task_completed_by_id(RespondActivityTaskCompletedByIdRequest) -> RespondActivityTaskCompletedByIdResponse;
     respond_activity_task_failed(RespondActivityTaskFailedRequest) -> RespondActivityTaskFailedResponse;

@@ -304,6 +304,8 @@ fn described(record: &NamespaceRecord, sizes: SizeLimits) -> own::DescribeNamesp
                 eager_workflow_start: true,
                 sync_update: true,
                 async_update: true,
+                worker_poll_complete_on_shutdown: true,
+                poller_autoscaling: true,
                 ..Default::default()
             }),
             limits: Some(NamespaceInfoLimits {

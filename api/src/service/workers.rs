@@ -15,6 +15,7 @@ use fermata_transport::{Claimant, TaskPoller};
 use tokio::time::Instant;
 
 use super::caller::Caller;
+use super::replicas::WorkerShutDown;
 use super::{Handled, Service, checks, respond, respond_done, taken, unexpected};
 
 impl Service {
@@ -55,7 +56,8 @@ impl Service {
             // Temporal's workers do not announce themselves: time-outs tell of their end.
             worker_id: String::new(),
         };
-        match self.poll(&poller, &claimant, until).await {
+        let key = &request.worker_instance_key;
+        match self.poll(&poller, &claimant, until, key).await {
             Some(task) => respond!(Ok::<_, Rejection>(task), WorkflowTask),
             None => Ok(rr::PollWorkflowTaskQueueResponse::default()),
         }
@@ -89,25 +91,51 @@ impl Service {
             worker_id: String::new(),
         };
         let poller = self.transport.activity_queue(&namespace.id, &name);
-        match self.poll(&poller, &claimant, until).await {
+        let key = &request.worker_instance_key;
+        match self.poll(&poller, &claimant, until, key).await {
             Some(task) => respond!(Ok::<_, Rejection>(task), ActivityTask),
             None => Ok(rr::PollActivityTaskQueueResponse::default()),
         }
     }
 
-    /// A task; nothing if none came in time, or this replica stops. A dropped handler drops the poll, which gives its task
-    /// back.
+    /// There are no Nexus tasks: nothing calls an operation. A worker that offers some waits for calls like any other, until
+    /// its time is over.
+    pub(crate) async fn poll_nexus_task_queue(
+        &self,
+        caller: &Caller,
+        request: rr::PollNexusTaskQueueRequest,
+    ) -> Handled<rr::PollNexusTaskQueueResponse> {
+        self.namespace(&request.namespace)?;
+        let until = caller.poll_until()?;
+        checks::limited(&request.identity, "Identity")?;
+        checks::task_queue(request.task_queue.as_ref())?;
+        if let Some(of_worker) = self.worker_polls.begin(&request.worker_instance_key) {
+            tokio::select! {
+                () = tokio::time::sleep_until(until) => {}
+                () = of_worker.ended() => {}
+                () = self.stop.cancelled() => {}
+            }
+        }
+        Ok(rr::PollNexusTaskQueueResponse::default())
+    }
+
+    /// A task; nothing if none came in time, the worker shuts down, or this replica stops. A dropped handler drops the poll,
+    /// which gives its task back.
     async fn poll(
         &self,
         poller: &TaskPoller,
         claimant: &Claimant,
         until: Instant,
+        worker_instance_key: &str,
     ) -> Option<Response> {
-        tokio::select! {
-            biased;
-            task = poller.poll(claimant, until) => task,
-            () = self.stop.cancelled() => None,
-        }
+        let of_worker = self.worker_polls.begin(worker_instance_key)?;
+        let ended = async {
+            tokio::select! {
+                () = of_worker.ended() => {}
+                () = self.stop.cancelled() => {}
+            }
+        };
+        poller.poll_unless(claimant, until, ended).await
     }
 
     // ---- workflow tasks ----
@@ -161,22 +189,21 @@ impl Service {
         )
     }
 
-    /// Ends the polls on the worker's sticky queue here; its runs then fall back to their normal queues at once.
+    /// Ends the worker's polls at all replicas, and listening on its sticky queue: its runs then fall back to their normal
+    /// queues at once.
     pub(crate) async fn shutdown_worker(
         &self,
         _: &Caller,
         request: rr::ShutdownWorkerRequest,
     ) -> Handled<rr::ShutdownWorkerResponse> {
         let namespace = self.namespace(&request.namespace)?;
-        if !request.sticky_task_queue.is_empty() {
-            self.transport
-                .sticky_queue(
-                    &namespace.id,
-                    &request.sticky_task_queue,
-                    &request.task_queue,
-                )
-                .close();
-        }
+        self.shut_worker_down(WorkerShutDown {
+            namespace_id: namespace.id.clone(),
+            worker_instance_key: request.worker_instance_key,
+            sticky_queue: request.sticky_task_queue,
+            normal_queue: request.task_queue,
+        })
+        .await;
         Ok(rr::ShutdownWorkerResponse::default())
     }
 

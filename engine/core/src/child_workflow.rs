@@ -21,7 +21,9 @@ use crate::context::Context;
 use crate::decision::{Decision, Reply, View};
 use crate::run::{Child, Run};
 use crate::transaction::Transaction;
-use crate::{cron, external, find, retry, search_attributes, start, validate, workflow_task};
+use crate::{
+    cron, external, find, priority, retry, search_attributes, start, validate, workflow_task,
+};
 
 pub(crate) fn on_start(
     tx: &mut Transaction<'_>,
@@ -134,6 +136,10 @@ fn send_start(
             workflow_id: tx.run().workflow_id.0.clone(),
             run_id: tx.run().run_id.clone(),
         });
+    let priority = priority::merged(
+        tx.run().started.priority.as_ref(),
+        initiated.priority.as_ref(),
+    );
     let start = StartChildWorkflow {
         start: StartWorkflowExecutionRequest {
             namespace: initiated.namespace,
@@ -151,7 +157,7 @@ fn send_start(
             header: initiated.header,
             memo: initiated.memo,
             search_attributes: initiated.search_attributes,
-            priority: initiated.priority,
+            priority,
             versioning_override: initiated.versioning_override,
             user_metadata,
             ..StartWorkflowExecutionRequest::default()
@@ -267,6 +273,7 @@ fn validate(
             "invalid CronSchedule {ON}: invalid CronSchedule.. {named}"
         ));
     }
+    priority::check(attributes.priority.as_ref())?;
     validate::blob(attributes.input.as_ref(), tx.ctx)?;
     validate::memo(attributes.memo.as_ref(), tx.ctx)?;
     Ok(())

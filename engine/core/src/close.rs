@@ -453,7 +453,7 @@ fn follow<'a>(
     mut attributes: WorkflowExecutionStartedEventAttributes,
     ctx: &'a Context<'a>,
 ) -> Transaction<'a> {
-    let run_id = ctx.new_id();
+    let run_id = ctx.new_run_id();
     attributes.original_execution_run_id.clone_from(&run_id);
     let event = HistoryEvent {
         attributes: Some(attributes.into()),

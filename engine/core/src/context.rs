@@ -52,7 +52,17 @@ impl<'a> Context<'a> {
         mixed ^ (mixed >> 31)
     }
 
-    /// A fresh id in the form of a version 4 UUID: a run id or a request id.
+    /// A fresh run id, in the form of a version 7 UUID: it begins with the time.
+    pub fn new_run_id(&self) -> String {
+        let bytes = (u128::from(self.next_u64()) << 64) | u128::from(self.next_u64());
+        let random: [u8; 10] = std::array::from_fn(|at| bytes.to_be_bytes()[at]);
+        let millis = u64::try_from(self.now.as_millis()).unwrap_or_default();
+        uuid::Builder::from_unix_timestamp_millis(millis, &random)
+            .into_uuid()
+            .to_string()
+    }
+
+    /// A fresh id in the form of a version 4 UUID: a request id.
     pub fn new_id(&self) -> String {
         let bytes = (u128::from(self.next_u64()) << 64) | u128::from(self.next_u64());
         uuid::Builder::from_random_bytes(bytes.to_be_bytes())

@@ -138,7 +138,7 @@ fn pending_activity(activity: &Activity, now: Timestamp) -> PendingActivityInfo 
     let (scheduled, progress) = (&activity.scheduled, &activity.progress);
     let queue = scheduled.task_queue.clone().unwrap_or_default().name;
     let retry = scheduled.retry_policy.clone().unwrap_or_default();
-    let in_backoff = progress.waiting && progress.attempt_scheduled_time > now;
+    let in_backoff = progress.waiting && !progress.paused && progress.attempt_scheduled_time > now;
     PendingActivityInfo {
         activity_id: scheduled.activity_id.clone(),
         activity_type: scheduled.activity_type.clone(),
@@ -156,7 +156,11 @@ fn pending_activity(activity: &Activity, now: Timestamp) -> PendingActivityInfo 
         heartbeat_details: progress.heartbeat_details.clone(),
         last_heartbeat_time: progress.last_heartbeat_time,
         last_started_time: progress.started_time,
-        attempt: progress.attempt,
+        attempt: if progress.reset_requested || progress.attempts_reset {
+            1
+        } else {
+            progress.attempt
+        },
         maximum_attempts: retry.maximum_attempts,
         scheduled_time: Some(progress.attempt_scheduled_time)
             .filter(|_| !in_backoff)

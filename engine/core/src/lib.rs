@@ -32,6 +32,7 @@ pub mod find;
 mod limits;
 mod marker;
 mod multi_operation;
+mod priority;
 pub mod query;
 pub mod reset;
 mod retry;

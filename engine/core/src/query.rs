@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 
 use fermata_proto::codec;
-use fermata_proto::common::WorkflowExecution;
+use fermata_proto::common::{Payloads, WorkflowExecution};
 use fermata_proto::enums::*;
 use fermata_proto::error_details::{QueryFailedFailure, WorkflowNotReadyFailure};
 use fermata_proto::query::{QueryRejected, WorkflowQuery, WorkflowQueryResult};
@@ -23,7 +23,7 @@ use fermata_proto::taskqueue::TaskQueue;
 use crate::decision::{Effect, TaskHandout, View};
 use crate::find;
 use crate::run::Run;
-use crate::workflow_task;
+use crate::{validate, workflow_task};
 
 /// A workflow whose task failed this often in a row does not answer.
 const FAILED_ATTEMPTS_MAX: i32 = 3;
@@ -153,17 +153,25 @@ impl Queries {
             .collect()
     }
 
-    /// Takes the answers that came with a completion; what was attached and not answered waits again.
+    /// Takes the answers that came with a completion; what was attached and not answered waits again. An answer of more than
+    /// `bytes_max` fails its query.
     pub fn complete(
         &mut self,
         results: &BTreeMap<String, WorkflowQueryResult>,
+        bytes_max: usize,
     ) -> Vec<(String, QueryAnswer)> {
         let mut answers = Vec::new();
         for (query_id, result) in results {
-            if self.open.remove(query_id).is_some() {
-                let failed = result.result_type == QueryResultType::Failed;
-                answers.push((query_id.clone(), answer(failed, result)));
+            if self.open.remove(query_id).is_none() {
+                continue;
             }
+            let failed = result.result_type == QueryResultType::Failed;
+            let answer = if is_larger(result.answer.as_ref(), bytes_max) {
+                Err(Rejection::invalid_argument(TOO_LARGE))
+            } else {
+                answer(failed, result)
+            };
+            answers.push((query_id.clone(), answer));
         }
         self.task_ended();
         answers
@@ -219,7 +227,7 @@ impl Queries {
         })
     }
 
-    /// Takes the answer to a direct query task.
+    /// Takes the answer to a direct query task. One of more than `bytes_max` counts as a failure.
     ///
     /// # Errors
     /// NOT_FOUND if nobody waits for it, INVALID_ARGUMENT if it says neither way.
@@ -227,7 +235,16 @@ impl Queries {
         &mut self,
         query_id: &str,
         request: &RespondQueryTaskCompletedRequest,
+        bytes_max: usize,
     ) -> Result<QueryAnswer, Rejection> {
+        if is_larger(request.query_result.as_ref(), bytes_max) {
+            self.open.remove(query_id).ok_or_else(gone)?;
+            let result = WorkflowQueryResult {
+                error_message: TOO_LARGE.to_owned(),
+                ..WorkflowQueryResult::default()
+            };
+            return Ok(answer(true, &result));
+        }
         let failed = match request.completed_type {
             QueryResultType::Answered => false,
             QueryResultType::Failed => true,
@@ -246,6 +263,12 @@ impl Queries {
         };
         Ok(answer(failed, &result))
     }
+}
+
+const TOO_LARGE: &str = "Blob data size exceeds limit.";
+
+fn is_larger(answer: Option<&Payloads>, bytes_max: usize) -> bool {
+    answer.is_some_and(|answer| validate::bytes_of(&answer.payloads) > bytes_max)
 }
 
 fn answer(failed: bool, result: &WorkflowQueryResult) -> QueryAnswer {

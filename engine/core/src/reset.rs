@@ -203,7 +203,7 @@ fn begin<'a>(
     let run = Run::new(
         base.namespace_id.clone(),
         base.workflow_id.clone(),
-        ctx.new_id(),
+        ctx.new_run_id(),
     );
     let mut tx = Transaction::create(run, ctx);
     for batch in kept {

@@ -283,9 +283,18 @@ pub struct ActivityProgress {
     pub paused: bool,
     #[serde(skip_serializing_if = "is_default")]
     pub pause_info: Option<Box<PendingActivityInfoPauseInfo>>,
-    /// The next attempt is the first one again.
+    /// An operator asked for a reset while it ran: the worker is told by its heartbeat, and attempts count from one again.
     #[serde(skip_serializing_if = "is_default")]
     pub reset_requested: bool,
+    /// Attempts count from one again, without a word to the worker.
+    #[serde(skip_serializing_if = "is_default")]
+    pub attempts_reset: bool,
+    /// The next attempt is not told what this one has heartbeaten.
+    #[serde(skip_serializing_if = "is_default")]
+    pub heartbeat_reset: bool,
+    /// Of the request that paused it.
+    #[serde(skip_serializing_if = "is_default")]
+    pub pause_request_id: String,
     /// Counts how often an operator took the attempt back from its queue.
     #[serde(skip_serializing_if = "is_default")]
     pub stamp: u32,

@@ -365,7 +365,7 @@ pub(crate) fn begin_with<'a>(
     ctx: &'a Context<'a>,
     more: impl FnOnce(&mut Transaction<'a>),
 ) -> Transaction<'a> {
-    let run_id = ctx.new_id();
+    let run_id = ctx.new_run_id();
     let execution_timeout = request
         .workflow_execution_timeout
         .filter(|timeout| !timeout.is_zero());

@@ -13,7 +13,7 @@ use fermata_proto::sdk::UserMetadata;
 use fermata_proto::service::StartWorkflowExecutionRequest;
 
 use crate::context::Context;
-use crate::{cron, retry, search_attributes};
+use crate::{cron, priority, retry, search_attributes};
 
 /// The request of a client's start, with its search attributes typed.
 ///
@@ -111,6 +111,7 @@ fn checked<'r>(
         }
     }
     policies(request)?;
+    priority::check(request.priority.as_ref()).map_err(invalid)?;
     blob(request.input.as_ref(), ctx).map_err(invalid)?;
     memo(request.memo.as_ref(), ctx).map_err(invalid)?;
     if request.links.len() > ctx.limits.links_max {

@@ -9,7 +9,9 @@ use fermata_proto::command::*;
 use fermata_proto::common::*;
 use fermata_proto::enums::*;
 use fermata_proto::event::HistoryEventAttributes as Event;
+use fermata_proto::query::{WorkflowQuery, WorkflowQueryResult};
 use fermata_proto::rpc::{Rejection, RejectionKind};
+use fermata_proto::service::*;
 use support::client::*;
 use support::world::World;
 
@@ -60,6 +62,93 @@ fn a_result_that_is_too_large_terminates_the_workflow() {
         Some(Event::WorkflowExecutionTerminated(terminated)) => assert_eq!(terminated.reason, text),
         other => panic!("{other:?}"),
     }
+}
+
+fn priority(priority_key: i32) -> Option<Priority> {
+    Some(Priority {
+        priority_key,
+        ..Priority::default()
+    })
+}
+
+#[test]
+fn a_priority_out_of_bounds_is_refused_where_it_comes_in() {
+    let mut world = world(|_| {});
+    let text = "priority key can't be negative";
+    let start = world.start("wf", |request| request.priority = priority(-1));
+    assert_refused(start, RejectionKind::InvalidArgument, text);
+    world.start("wf", |_| {}).unwrap();
+    let task = world.poll().unwrap();
+    let command = activity("a", |attributes| attributes.priority = priority(-1));
+    let answer = world.complete_task(&task, vec![command]);
+    let text = "BadScheduleActivityAttributes: invalid priorities: priority key can't be negative";
+    assert_refused(answer, RejectionKind::InvalidArgument, text);
+}
+
+#[test]
+fn an_activity_takes_the_priority_of_its_workflow_unless_it_has_its_own() {
+    let mut world = world(|_| {});
+    world
+        .start("wf", |request| request.priority = priority(2))
+        .unwrap();
+    let task = world.poll().unwrap();
+    let own = activity("own", |attributes| attributes.priority = priority(5));
+    let commands = vec![activity("none", |_| {}), own];
+    world.complete_task(&task, commands).unwrap();
+    let mut keys: Vec<_> = std::iter::from_fn(|| world.poll_activity())
+        .map(|task| (task.activity_id, task.priority.unwrap().priority_key))
+        .collect();
+    keys.sort();
+    assert_eq!(keys, [("none".to_owned(), 2), ("own".to_owned(), 5)]);
+}
+
+/// Of what a query task answers and of what comes with a completion.
+#[test]
+fn an_answer_to_a_query_that_is_too_large_fails_the_query() {
+    let text = "Blob data size exceeds limit.";
+    let mut world = world(|limits| limits.blob_bytes_max = 1_000);
+    world.start("wf", |_| {}).unwrap();
+    let task = world.poll().unwrap();
+    world.complete_task(&task, vec![]).unwrap();
+    let namespace = support::world::namespace("default").unwrap();
+    let request = QueryWorkflowRequest {
+        execution: Some(current("wf")),
+        query: Some(WorkflowQuery {
+            query_type: "state".to_owned(),
+            ..WorkflowQuery::default()
+        }),
+        ..QueryWorkflowRequest::default()
+    };
+    let query_id = world.ask(namespace, &request).unwrap().unwrap_err();
+    let direct = world.poll().unwrap();
+    let answer = RespondQueryTaskCompletedRequest {
+        task_token: direct.task_token,
+        completed_type: QueryResultType::Answered,
+        query_result: Some(payload_of(1_001)),
+        ..RespondQueryTaskCompletedRequest::default()
+    };
+    world.answer_query(&answer).unwrap();
+    let refused = world.query_answers.remove(&query_id).unwrap().unwrap_err();
+    assert_eq!(refused.message, text);
+    assert!(refused.detail.is_some(), "it is a failure of the query");
+
+    world.signal("wf", None).unwrap();
+    let query_id = world.ask(namespace, &request).unwrap().unwrap_err();
+    let task = world.poll().unwrap();
+    assert!(task.queries.contains_key(&query_id));
+    let result = WorkflowQueryResult {
+        result_type: QueryResultType::Answered,
+        answer: Some(payload_of(1_001)),
+        ..WorkflowQueryResult::default()
+    };
+    let completion = RespondWorkflowTaskCompletedRequest {
+        task_token: task.task_token.clone(),
+        query_results: [(query_id.clone(), result)].into(),
+        ..RespondWorkflowTaskCompletedRequest::default()
+    };
+    world.take_query_results(&task.task_token, &completion);
+    let refused = world.query_answers.remove(&query_id).unwrap().unwrap_err();
+    assert_eq!(refused.message, text);
 }
 
 #[test]

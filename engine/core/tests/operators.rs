@@ -110,7 +110,7 @@ fn one_that_runs_ends_its_attempt_and_waits_then() {
 }
 
 #[test]
-fn a_reset_begins_with_the_first_attempt_at_once_or_after_the_one_that_runs() {
+fn a_reset_begins_with_the_first_attempt_or_makes_the_one_that_runs_the_first() {
     let mut world = scheduled();
     for _ in 0..3 {
         let task = world.poll_activity().unwrap();
@@ -124,11 +124,113 @@ fn a_reset_begins_with_the_first_attempt_at_once_or_after_the_one_that_runs() {
     fail(&mut world, &task);
     world.pass(100.0);
     let task = world.poll_activity().unwrap();
-    assert_eq!(task.attempt, 2);
-    reset(&mut world);
     fail(&mut world, &task);
     world.pass(100.0);
-    assert_eq!(world.poll_activity().unwrap().attempt, 1);
+    let task = world.poll_activity().unwrap();
+    assert_eq!(task.attempt, 3);
+    reset(&mut world);
+    assert_eq!(pending(&world).attempt, 1);
+    fail(&mut world, &task);
+    world.pass(100.0);
+    assert_eq!(world.poll_activity().unwrap().attempt, 2);
+}
+
+/// The attempt that runs goes on to heartbeat; only the next one is not told of it.
+#[test]
+fn heartbeats_that_are_reset_are_forgotten_with_the_next_attempt() {
+    let mut world = scheduled();
+    let task = world.poll_activity().unwrap();
+    let beat = |world: &mut World| {
+        let request = RecordActivityTaskHeartbeatRequest {
+            task_token: task.task_token.clone(),
+            details: Some(payload_of(8)),
+            ..RecordActivityTaskHeartbeatRequest::default()
+        };
+        let request = Request::RecordActivityTaskHeartbeat(Box::new(request));
+        match world.ask_owner("wf", request).unwrap() {
+            Reply::Response(Response::RecordActivityTaskHeartbeat(response)) => *response,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(!beat(&mut world).activity_reset);
+    let request = ResetActivityRequest {
+        execution: Some(current("wf")),
+        activity: Some(ResetActivityRequestActivity::MatchAll(true)),
+        reset_heartbeat: true,
+        ..ResetActivityRequest::default()
+    };
+    let request = Request::ResetActivity(Box::new(request));
+    world.ask_owner("wf", request).unwrap();
+    assert!(beat(&mut world).activity_reset);
+    assert!(pending(&world).heartbeat_details.is_some());
+    fail(&mut world, &task);
+    world.pass(100.0);
+    let next = world.poll_activity().unwrap();
+    assert!(next.heartbeat_details.is_none());
+}
+
+#[test]
+fn a_pause_by_another_request_is_refused() {
+    let mut world = scheduled();
+    pause(&mut world);
+    let request = PauseActivityRequest {
+        execution: Some(current("wf")),
+        activity: Some(PauseActivityRequestActivity::Id(ID.to_owned())),
+        request_id: "another".to_owned(),
+        ..PauseActivityRequest::default()
+    };
+    let request = Request::PauseActivity(Box::new(request));
+    let refused = world.ask_owner("wf", request).unwrap_err();
+    assert_eq!(refused.kind, RejectionKind::FailedPrecondition);
+    assert_eq!(refused.message, "activity is already paused");
+}
+
+#[test]
+fn going_on_ends_a_backoff() {
+    let mut world = scheduled();
+    for _ in 0..5 {
+        let task = world.poll_activity().unwrap();
+        fail(&mut world, &task);
+        world.pass(100.0);
+    }
+    let task = world.poll_activity().unwrap();
+    fail(&mut world, &task);
+    pause(&mut world);
+    unpause(&mut world);
+    assert_eq!(world.poll_activity().unwrap().attempt, 7);
+}
+
+/// Attempts that begin anew are no reason for the worker to stop what it does.
+#[test]
+fn going_on_with_new_attempts_says_nothing_to_the_worker() {
+    let mut world = scheduled();
+    let task = world.poll_activity().unwrap();
+    fail(&mut world, &task);
+    world.pass(100.0);
+    let task = world.poll_activity().unwrap();
+    pause(&mut world);
+    let request = UnpauseActivityRequest {
+        execution: Some(current("wf")),
+        activity: Some(UnpauseActivityRequestActivity::UnpauseAll(true)),
+        reset_attempts: true,
+        ..UnpauseActivityRequest::default()
+    };
+    let request = Request::UnpauseActivity(Box::new(request));
+    world.ask_owner("wf", request).unwrap();
+    let request = RecordActivityTaskHeartbeatRequest {
+        task_token: task.task_token.clone(),
+        ..RecordActivityTaskHeartbeatRequest::default()
+    };
+    let request = Request::RecordActivityTaskHeartbeat(Box::new(request));
+    let Reply::Response(Response::RecordActivityTaskHeartbeat(beat)) =
+        world.ask_owner("wf", request).unwrap()
+    else {
+        panic!("a heartbeat is answered");
+    };
+    assert!(!beat.activity_reset && !beat.activity_paused);
+    fail(&mut world, &task);
+    world.pass(100.0);
+    assert_eq!(world.poll_activity().unwrap().attempt, 2);
 }
 
 fn update(world: &mut World, change: impl FnOnce(&mut UpdateActivityOptionsRequest)) -> Asked {

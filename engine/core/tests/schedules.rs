@@ -365,3 +365,23 @@ fn the_same_patch_again_acts_once() {
     }
     assert_eq!(counts(&mut world).0, 1);
 }
+
+#[test]
+fn what_ranges_leave_out_is_shown() {
+    let mut world = World::new(1);
+    let mut schedule = every(HOUR, ScheduleOverlapPolicy::Skip);
+    let range = |start, end, step| Range { start, end, step };
+    schedule.spec = Some(ScheduleSpec {
+        structured_calendar: vec![StructuredCalendarSpec {
+            second: vec![range(30, 0, 0)],
+            minute: vec![range(10, 20, 0), range(30, 50, 5)],
+            ..StructuredCalendarSpec::default()
+        }],
+        ..ScheduleSpec::default()
+    });
+    create(&mut world, schedule).unwrap();
+    let (described, _) = describe(&mut world);
+    let calendar = &described.spec.unwrap().structured_calendar[0];
+    assert_eq!(calendar.second, [range(30, 30, 1)]);
+    assert_eq!(calendar.minute, [range(10, 20, 1), range(30, 50, 5)]);
+}

@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_nats::jetstream::Context;
 use async_nats::jetstream::context::ContextBuilder;
 use async_nats::{Client, ConnectOptions, Event};
+use fermata_proto::servers::{Credentials, Servers};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -24,7 +25,7 @@ const RECONNECT_DELAY_MAX: Duration = Duration::from_secs(1);
 /// Where the NATS servers are and how to get in.
 #[derive(Debug, Clone)]
 pub struct NatsOptions {
-    /// URLs, separated by commas: `nats://user:password@host:4222`, `tls://host`.
+    /// URLs, separated by commas: `nats://user:password@host:4222`, `tls://host`; see [`Servers::of`].
     pub servers: String,
     /// Shown in the server's connection list.
     pub name: String,
@@ -139,17 +140,25 @@ async fn client(
     if let Some((certificate, key)) = &options.client_certificate {
         connect = connect.add_client_certificate(certificate.clone(), key.clone());
     }
+    let servers = Servers::of(&options.servers);
+    match &servers.credentials {
+        Some(Credentials::UserAndPassword(user, password)) => {
+            connect = connect.user_and_password(user.clone(), password.clone());
+        }
+        Some(Credentials::Token(token)) => connect = connect.token(token.clone()),
+        None => {}
+    }
     connect
-        .connect(options.servers.as_str())
+        .connect(&servers.urls)
         .await
         .map_err(|source| ConnectError::Unreachable {
-            servers: options.servers.clone(),
+            servers: servers.to_string(),
             source,
         })
 }
 
 async fn check(options: &NatsOptions, client: &Client) -> Result<(), ConnectError> {
-    let servers = options.servers.clone();
+    let servers = Servers::of(&options.servers).to_string();
     let (major, minor, patch) = VERSION_MIN;
     if !client.is_server_compatible(major, minor, patch) {
         return Err(ConnectError::TooOld {

@@ -13,27 +13,34 @@ use tracing::info;
 use super::{ConnectError, Shared};
 use crate::broker::{BrokerError, MEMBER_TTL, TASK_DUPLICATE_WINDOW};
 
+/// Consumers of one stream.
+const CONSUMERS_MAX: i32 = 1_000_000;
+
 impl Shared {
     /// The streams and buckets that belong to no partition.
     pub(super) async fn make_common_streams(&self) -> Result<(), ConnectError> {
         let replicas = self.replicas;
         for config in [tasks(replicas), visibility(replicas)] {
             let name = config.name.clone();
-            make(&self.api, config)
-                .await
-                .map_err(|reason| ConnectError::Stream {
-                    stream: name,
-                    reason,
-                })?;
+            let made = match make(&self.api, config).await {
+                Ok(_) => allow_consumers(&self.api, &name).await,
+                Err(reason) => Err(reason),
+            };
+            made.map_err(|reason| ConnectError::Stream {
+                stream: name,
+                reason,
+            })?;
         }
         for config in buckets(replicas) {
             let name = config.bucket.clone();
-            make_bucket(&self.api, config)
-                .await
-                .map_err(|reason| ConnectError::Stream {
-                    stream: name,
-                    reason,
-                })?;
+            let made = match make_bucket(&self.api, config).await {
+                Ok(()) => allow_consumers(&self.api, &format!("KV_{name}")).await,
+                Err(reason) => Err(reason),
+            };
+            made.map_err(|reason| ConnectError::Stream {
+                stream: name,
+                reason,
+            })?;
         }
         Ok(())
     }
@@ -126,6 +133,28 @@ fn buckets(replicas: usize) -> [kv::Config; 4] {
         bucket(subjects::MEMBERS_BUCKET, MEMBER_TTL),
         bucket(subjects::WORKERS_BUCKET, WORKER_TTL_MAX),
     ]
+}
+
+/// Lets a stream have a consumer for each task queue, or for each process that watches it. A server from 2.14 on allows 1,000
+/// where a stream does not say, and streams of older deployments do not.
+async fn allow_consumers(context: &Context, name: &str) -> Result<(), String> {
+    let mut stream = context
+        .get_stream(name)
+        .await
+        .map_err(|error| error.to_string())?;
+    let info = stream.info().await.map_err(|error| error.to_string())?;
+    if info.config.max_consumers >= CONSUMERS_MAX {
+        return Ok(());
+    }
+    let config = Config {
+        max_consumers: CONSUMERS_MAX,
+        ..info.config.clone()
+    };
+    context
+        .update_stream(config)
+        .await
+        .map(drop)
+        .map_err(|error| error.to_string())
 }
 
 /// Several replicas may do this at once: the server takes equal settings for one request.

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use fermata_core::Run;
 use fermata_proto::codec;
 use fermata_proto::common::WorkflowExecution;
-use fermata_proto::ids::{Partition, StreamSequence};
+use fermata_proto::ids::{NamespaceId, Partition, StreamSequence};
 use fermata_proto::subjects;
 use fermata_proto::time::Timestamp;
 use fermata_proto::visibility::VisibilityRecord;
@@ -30,6 +30,7 @@ use tracing::{debug, warn};
 use super::address::WorkflowKey;
 use super::history::{self, Batch, RunAddress};
 use super::owner::{Exit, Owner};
+use super::publish::Published;
 use super::state::{Loaded, RunId};
 use crate::broker::{BrokerError, STATE_BATCH_MAX, StateWrite};
 use crate::engine::Shared;
@@ -54,8 +55,16 @@ pub struct Checkpoints {
     log_bytes: usize,
     next_at: Instant,
     rest_until: Instant,
+    /// When visibility records may go out ahead of the next checkpoint.
+    pub(super) publish_at: Instant,
     /// At most one.
-    under_way: JoinSet<Done>,
+    under_way: JoinSet<Finished>,
+}
+
+/// The end of what was under way.
+pub enum Finished {
+    Checkpoint(Done),
+    Publication(Published),
 }
 
 /// The end of a checkpoint.
@@ -86,6 +95,7 @@ impl Checkpoints {
             log_bytes,
             next_at: now,
             rest_until: now,
+            publish_at: now,
             under_way: JoinSet::new(),
         }
     }
@@ -99,9 +109,17 @@ impl Checkpoints {
     }
 
     /// The end of the one under way. Cancellation-safe.
-    pub async fn next(&mut self) -> Option<Done> {
+    pub async fn next(&mut self) -> Option<Finished> {
         // One that panicked is forgotten: the next one writes what it should have.
         self.under_way.join_next().await?.ok()
+    }
+
+    pub(super) fn is_under_way(&self) -> bool {
+        !self.under_way.is_empty()
+    }
+
+    pub(super) fn begin(&mut self, work: impl Future<Output = Finished> + Send + 'static) {
+        self.under_way.spawn(work);
     }
 }
 
@@ -109,7 +127,7 @@ impl Owner {
     /// When the next checkpoint is due, unless one is under way or there is nothing to write.
     pub(super) fn next_checkpoint(&self) -> Option<Instant> {
         let checkpoints = &self.checkpoints;
-        if !checkpoints.under_way.is_empty() || self.durable <= checkpoints.applied {
+        if checkpoints.is_under_way() || self.durable <= checkpoints.applied {
             return None;
         }
         Some(if checkpoints.log_bytes >= LOG_BYTES_SOON {
@@ -136,22 +154,32 @@ impl Owner {
         }
         let shared = self.shared.clone();
         let log_bytes = self.checkpoints.log_bytes;
-        self.checkpoints.under_way.spawn(async move {
+        self.checkpoints.begin(async move {
             let began = Instant::now();
             let sequence = snapshot.checkpoint.applied;
             let result = snapshot.write(&shared).await;
-            Done {
+            Finished::Checkpoint(Done {
                 sequence,
                 log_bytes,
                 took: began.elapsed(),
                 result,
-            }
+            })
         });
     }
 
     /// # Errors
     /// If another owner has written to the state store.
-    pub(super) fn on_checkpoint(&mut self, done: Done) -> Result<(), Exit> {
+    pub(super) fn on_finished(&mut self, finished: Finished) -> Result<(), Exit> {
+        match finished {
+            Finished::Checkpoint(done) => self.on_checkpoint(done),
+            Finished::Publication(published) => {
+                self.on_published(published);
+                Ok(())
+            }
+        }
+    }
+
+    fn on_checkpoint(&mut self, done: Done) -> Result<(), Exit> {
         let now = Instant::now();
         self.checkpoints.rest_until = now + done.took * REST_FACTOR;
         self.checkpoints.next_at = now + self.shared.options.checkpoint_interval;
@@ -179,6 +207,7 @@ impl Owner {
             .map(|(run_id, _)| run_id.clone())
             .collect();
         for run_id in gone {
+            self.state.still_listed.remove(&run_id);
             if let Some((_, deletion)) = self.state.deleted.remove(&run_id) {
                 let key = WorkflowKey::of(&deletion.namespace_id, &deletion.workflow_id);
                 self.state.forget_workflow(key);
@@ -203,19 +232,28 @@ impl Owner {
             .on_stored(stored.until, stored.full_chunks, stored.full_batches);
         loaded.set_state_bytes(stored.bytes);
         loaded.is_stored = stored.goes_on;
-        if stored.published {
-            loaded.published_at = sequence;
-        }
         if stored.current_stored {
             loaded.current_stored_at = sequence;
         }
         if loaded.changed_at <= sequence {
             self.state.dirty.remove(&stored.run_id);
         }
+        if stored.published {
+            self.state.on_published(&stored.run_id, sequence);
+        }
         self.state.recount(&stored.run_id);
         if !stored.goes_on {
             self.state.evict_closed(&stored.run_id);
         }
+    }
+
+    /// How long what is closed is kept.
+    pub(super) fn retention(&self, namespace_id: &NamespaceId) -> Duration {
+        self.namespaces
+            .record(namespace_id)
+            .map_or(self.shared.options.default_retention, |namespace| {
+                namespace.retention
+            })
     }
 
     /// Everything that the state store lacks, as of the last acknowledged commit.
@@ -230,12 +268,7 @@ impl Owner {
                 let is_current =
                     workflow.is_some_and(|workflow| workflow.durable.as_ref() == Some(run_id));
                 let durable = loaded.durable.clone()?;
-                let retention = self
-                    .namespaces
-                    .record(&durable.namespace_id)
-                    .map_or(self.shared.options.default_retention, |namespace| {
-                        namespace.retention
-                    });
+                let retention = self.retention(&durable.namespace_id);
                 Some(DirtyRun::new(
                     run_id.clone(),
                     loaded,
@@ -272,12 +305,12 @@ impl Owner {
     /// Writes the last state before a hand-over, if no commit is under way.
     pub(super) async fn last_checkpoint(&mut self) -> Result<(), Exit> {
         if let Some(done) = self.checkpoints.next().await {
-            self.on_checkpoint(done)?;
+            self.on_finished(done)?;
         }
         if self.durable > self.checkpoints.applied {
             self.begin_checkpoint();
             if let Some(done) = self.checkpoints.next().await {
-                self.on_checkpoint(done)?;
+                self.on_finished(done)?;
             }
         }
         Ok(())
@@ -325,6 +358,13 @@ fn goes_on(run: &Run) -> bool {
     run.is_open() || !run.outbox.is_empty()
 }
 
+/// How long the broker keeps the records of a closed run; for ever while it is open.
+pub(super) fn ttl(run: &Run, retention: Duration, now: Timestamp) -> Option<Duration> {
+    let closed = run.close_time.filter(|_| !run.is_open())?;
+    let left = retention.saturating_sub(now.since(closed));
+    Some(Duration::from_secs(left.as_secs().max(1)))
+}
+
 impl DirtyRun {
     fn new(
         run_id: RunId,
@@ -349,11 +389,8 @@ impl DirtyRun {
         }
     }
 
-    /// How long the broker keeps the records of a closed run; for ever while it is open.
     fn ttl(&self, now: Timestamp) -> Option<Duration> {
-        let closed = self.run.close_time.filter(|_| !self.run.is_open())?;
-        let left = self.retention.saturating_sub(now.since(closed));
-        Some(Duration::from_secs(left.as_secs().max(1)))
+        ttl(&self.run, self.retention, now)
     }
 
     fn visibility(&self, now: Timestamp) -> StateWrite {
@@ -522,11 +559,10 @@ impl Snapshot {
             .iter()
             .filter(|run| run.publishes)
             .map(|run| run.visibility(now));
-        let deleted = self.deletions.iter().map(|(deletion, _)| StateWrite {
-            subject: subjects::visibility(&deletion.namespace_id, &deletion.run_id),
-            record: Some(codec::encode(&deleted_record(deletion))),
-            ttl: Some(DELETED_VISIBLE),
-        });
+        let deleted = self
+            .deletions
+            .iter()
+            .map(|(deletion, _)| deleted_visibility(deletion));
         // Encoded batch by batch: after a burst of starts all of them together would be large.
         let mut writes = changed.chain(deleted);
         loop {
@@ -580,6 +616,15 @@ impl Snapshot {
                 ttl: None,
             })
             .collect()
+    }
+}
+
+/// What tells lists that a run is gone.
+pub(super) fn deleted_visibility(deletion: &Deletion) -> StateWrite {
+    StateWrite {
+        subject: subjects::visibility(&deletion.namespace_id, &deletion.run_id),
+        record: Some(codec::encode(&deleted_record(deletion))),
+        ttl: Some(DELETED_VISIBLE),
     }
 }
 

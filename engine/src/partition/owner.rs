@@ -276,7 +276,7 @@ impl Owner {
                 }
                 Some(result) = self.acknowledgements.next() => self.on_append_result(result, stop).await?,
                 result = self.confirmations.next() => self.on_confirmation(result).await?,
-                Some(done) = self.checkpoints.next() => self.on_checkpoint(done)?,
+                Some(done) = self.checkpoints.next() => self.on_finished(done)?,
                 Some(aside) = self.aside.join_next() => match aside {
                     Ok(Aside::Presence(keys)) => self.state.presence.complete(keys),
                     Ok(Aside::DispatchedAgain) | Err(_) => {
@@ -334,6 +334,7 @@ impl Owner {
             }
             self.on_expiries(Instant::now());
             self.maybe_checkpoint();
+            self.maybe_publish();
             self.finish_round().await;
         }
     }
@@ -519,6 +520,9 @@ impl Owner {
         }
         if let Some(checkpoint) = self.next_checkpoint() {
             at = at.min(checkpoint);
+        }
+        if let Some(publication) = self.next_publication() {
+            at = at.min(publication);
         }
         at
     }

@@ -172,6 +172,7 @@ impl Owner {
                     }
                 }
                 Expired::Update { run_id, id } => self.on_caller_expired(&run_id, id),
+                Expired::Describe { run_id, id } => self.on_describer_expired(&run_id, id),
                 Expired::Query { query_id } => {
                     if let Some((asker, run_id)) = self.waiting.take_query(&query_id) {
                         if let Some(loaded) = self.state.runs.get_mut(&run_id) {
@@ -291,12 +292,13 @@ impl Owner {
             let rejection = Rejection::invalid_argument("Error deserializing task token.");
             return self.answer(asker, Answering::Ready(Err(rejection)));
         };
+        let bytes_max = self.shared.options.limits.blob_bytes_max;
         let mut nobodys = fermata_core::Queries::default();
         let queries = match self.state.touch(&token.run_id) {
             Some(loaded) => &mut loaded.queries,
             None => &mut nobodys,
         };
-        match queries.answer(&token.query_id, request) {
+        match queries.answer(&token.query_id, request, bytes_max) {
             Ok(answer) => {
                 self.answer_query(&token.query_id, query_answer(answer));
                 self.answer(asker, Answering::Ready(Ok(Response::Done)));

@@ -24,7 +24,7 @@ use super::claimants::Claimants;
 use super::deadlines::Deadlines;
 use super::history::History;
 use super::release::Asker;
-use super::waiting::{HistoryWaiter, UpdateCaller};
+use super::waiting::{Describer, HistoryWaiter, UpdateCaller};
 use super::work::{Parked, Work};
 use crate::record::Deletion;
 
@@ -45,6 +45,7 @@ pub struct Loaded {
     pub queries: Queries,
     pub waiters: Vec<HistoryWaiter>,
     pub callers: Vec<UpdateCaller>,
+    pub describers: Vec<Describer>,
     /// The last commit that changed it, acknowledged or not.
     pub changed_at: StreamSequence,
     /// The last commit after which lists show it differently, and the one up to which they do.
@@ -123,6 +124,10 @@ pub struct State {
     pub claimants: Claimants,
     /// Loaded runs whose last state is not in the state store.
     pub dirty: BTreeSet<RunId>,
+    /// Loaded runs that lists do not show as they are.
+    pub unpublished: BTreeSet<RunId>,
+    /// Those of `deleted` that lists still show.
+    pub still_listed: BTreeSet<RunId>,
     /// Deleted runs whose records are still in the state store, by the commit that deleted them.
     pub deleted: BTreeMap<RunId, (StreamSequence, Deletion)>,
     /// Workflows that have stopped, and why.
@@ -174,7 +179,19 @@ impl State {
         let loaded = self.runs.remove(run_id)?;
         self.bytes -= loaded.counted_bytes;
         self.dirty.remove(run_id);
+        self.unpublished.remove(run_id);
         Some(loaded)
+    }
+
+    /// Lists show a run as it was at `sequence`.
+    pub fn on_published(&mut self, run_id: &RunId, sequence: StreamSequence) {
+        let Some(loaded) = self.runs.get_mut(run_id) else {
+            return;
+        };
+        loaded.published_at = loaded.published_at.max(sequence);
+        if loaded.visible_at <= sequence {
+            self.unpublished.remove(run_id);
+        }
     }
 
     /// The workflow of an open run, loaded or not.
@@ -204,6 +221,12 @@ impl State {
             askers.extend(waiters.into_iter().map(|waiter| (loaded.key, waiter.asker)));
             let callers = std::mem::take(&mut loaded.callers);
             askers.extend(callers.into_iter().map(|caller| (loaded.key, caller.asker)));
+            let describers = std::mem::take(&mut loaded.describers);
+            askers.extend(
+                describers
+                    .into_iter()
+                    .map(|describer| (loaded.key, describer.asker)),
+            );
         }
         for (key, workflow) in &mut self.workflows {
             for parked in std::mem::take(&mut workflow.parked) {
@@ -313,6 +336,7 @@ impl Loaded {
             queries: Queries::default(),
             waiters: Vec::new(),
             callers: Vec::new(),
+            describers: Vec::new(),
             changed_at: StreamSequence(0),
             visible_at: StreamSequence(0),
             published_at: StreamSequence(0),
@@ -329,6 +353,9 @@ impl Loaded {
     }
 
     fn is_free(&self) -> bool {
-        self.waiters.is_empty() && self.callers.is_empty() && self.queries.is_empty()
+        self.waiters.is_empty()
+            && self.callers.is_empty()
+            && self.describers.is_empty()
+            && self.queries.is_empty()
     }
 }

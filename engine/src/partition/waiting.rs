@@ -1,4 +1,4 @@
-//! Callers that wait: long polls of history, callers of updates, and askers of queries. All end before their caller's patience
+//! Callers that wait: long polls of history, callers of updates, askers of queries, and who describes a schedule that acts. All end before their caller's patience
 //! does.
 
 use std::collections::{BTreeMap, HashMap};
@@ -6,20 +6,23 @@ use std::time::Duration;
 
 use fermata_core::Wait;
 use fermata_core::query::QueryAnswer;
-use fermata_proto::rpc::{Answer, Rejection, RejectionKind, Response};
+use fermata_proto::rpc::{Answer, Call, Rejection, RejectionKind, Response};
 use tokio::time::Instant;
 
 use super::history::Position;
 use super::release::Asker;
 use super::state::RunId;
+use super::work::Work;
 
 /// Callers that may wait in one partition; further long polls are answered at once, as if their time were over.
 pub const WAITING_MAX: usize = 20_000;
 /// A long poll of history, or of an update, is answered after this, whatever its caller says (Temporal:
 /// `history.longPollExpirationInterval`).
 const LONG_POLL_MAX: Duration = Duration::from_secs(20);
+/// A start that takes longer, for example because its partition is being taken over, is not waited for.
+const STARTS_MAX: Duration = Duration::from_secs(1);
 /// The answer needs this long to reach the caller.
-const ANSWER_MARGIN: Duration = Duration::from_millis(250);
+const ANSWER_MARGIN: Duration = Duration::from_millis(50);
 
 /// A long poll of a run's history.
 pub struct HistoryWaiter {
@@ -28,6 +31,27 @@ pub struct HistoryWaiter {
     pub close_only: bool,
     pub from: Position,
     pub batches_max: usize,
+}
+
+/// Who describes a schedule.
+pub struct Describer {
+    pub id: WaitId,
+    pub asker: Asker,
+    pub call: Box<Call>,
+}
+
+impl Describer {
+    /// Asked once more, the schedule is described as it is.
+    pub fn asks_again(self) -> Work {
+        let asker = Asker {
+            is_repeat: true,
+            ..self.asker
+        };
+        Work::Request {
+            call: self.call,
+            asker,
+        }
+    }
 }
 
 /// The caller of an update.
@@ -55,6 +79,7 @@ pub enum Expired {
     History { run_id: RunId, id: WaitId },
     Query { query_id: String },
     Update { run_id: RunId, id: WaitId },
+    Describe { run_id: RunId, id: WaitId },
 }
 
 /// When each of them stops waiting. The waiters of history and the callers of updates themselves hang on their runs.
@@ -96,6 +121,13 @@ impl Waiting {
             until: Instant::now() + patience,
             is_patient: patience >= LONG_POLL_MAX,
         }
+    }
+
+    /// Who describes a schedule begins to wait for the starts that are on their way.
+    pub fn describe(&mut self, run_id: RunId, wait_ms: u32) -> WaitId {
+        let id = self.id(patience(wait_ms).min(STARTS_MAX));
+        self.expiries.insert(id, Expired::Describe { run_id, id });
+        id
     }
 
     pub fn query(&mut self, query_id: String, run_id: RunId, asker: Asker, wait_ms: u32) {

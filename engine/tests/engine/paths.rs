@@ -217,6 +217,31 @@ async fn lists_are_told_how_runs_stand() {
     engine.shutdown().await;
 }
 
+/// A few changes do not wait for the checkpoint, which comes a second after the last one.
+#[tokio::test(start_paused = true)]
+async fn lists_follow_at_once_while_little_happens() {
+    let (world, engine) = World::with_engine().await;
+    for count in 1..=5 {
+        let run_id = world.start_workflow(&format!("order-{count}")).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let subject = subjects::visibility(&world.namespace, &run_id);
+        let records = world.broker.visibility();
+        assert!(records.iter().any(|(at, _)| *at == subject), "{count}");
+        let request = Request::DeleteWorkflowExecution(Box::new(DeleteWorkflowExecutionRequest {
+            workflow_execution: execution(&format!("order-{count}"), ""),
+            ..DeleteWorkflowExecutionRequest::default()
+        }));
+        world.ok(&format!("order-{count}"), request).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let records = world.broker.visibility();
+        let (_, record) = records.iter().find(|(at, _)| *at == subject).unwrap();
+        let record: fermata_proto::visibility::VisibilityRecord =
+            fermata_proto::codec::decode(record).unwrap();
+        assert!(record.deleted, "{count}");
+    }
+    engine.shutdown().await;
+}
+
 /// The sticky queue's worker gets the new events only; when it is gone, the task goes to the normal queue with all of them.
 #[tokio::test(start_paused = true)]
 async fn sticky_tasks_find_their_worker_or_the_normal_queue() {

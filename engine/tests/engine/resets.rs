@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use fermata_proto::common::WorkflowType;
+use fermata_proto::enums::ScheduleOverlapPolicy;
 use fermata_proto::rpc::{Request, Response};
 use fermata_proto::schedule::*;
 use fermata_proto::service::*;
@@ -110,9 +111,7 @@ async fn describe_schedule(world: &World) -> ScheduleInfo {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_schedule_goes_on_at_the_next_owner_and_hears_of_the_end_there() {
-    let (mut world, engine) = World::with_engine().await;
+async fn create_schedule(world: &World) {
     let interval = Some(Duration::from_secs(600));
     let schedule = Schedule {
         spec: Some(ScheduleSpec {
@@ -144,6 +143,12 @@ async fn a_schedule_goes_on_at_the_next_owner_and_hears_of_the_end_there() {
     };
     let request = Request::CreateSchedule(Box::new(request));
     world.ok(workflow_id("nightly").as_str(), request).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_schedule_goes_on_at_the_next_owner_and_hears_of_the_end_there() {
+    let (mut world, engine) = World::with_engine().await;
+    create_schedule(&world).await;
     // In the state store, and idle.
     tokio::time::sleep(Duration::from_secs(5)).await;
     engine.shutdown().await;
@@ -165,4 +170,34 @@ async fn a_schedule_goes_on_at_the_next_owner_and_hears_of_the_end_there() {
     assert_eq!((info.action_count, info.running_workflows.len()), (1, 0));
     world.workflow_task().await;
     third.shutdown().await;
+}
+
+/// Whoever triggers an action and then looks sees it, although the workflow starts in another partition.
+#[tokio::test(start_paused = true)]
+async fn a_triggered_action_is_in_the_next_description() {
+    let (world, engine) = World::with_engine().await;
+    create_schedule(&world).await;
+    let request = PatchScheduleRequest {
+        schedule_id: "nightly".to_owned(),
+        patch: Some(SchedulePatch {
+            trigger_immediately: Some(TriggerImmediatelyRequest {
+                overlap_policy: ScheduleOverlapPolicy::AllowAll,
+                ..TriggerImmediatelyRequest::default()
+            }),
+            ..SchedulePatch::default()
+        }),
+        ..PatchScheduleRequest::default()
+    };
+    for count in 1..=5 {
+        let request = Request::PatchSchedule(Box::new(request.clone()));
+        world.ok(workflow_id("nightly").as_str(), request).await;
+        let info = describe_schedule(&world).await;
+        assert_eq!(
+            (info.recent_actions.len(), info.action_count),
+            (count, count as i64)
+        );
+        // The next action has a name of its own: it is that of the second.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+    engine.shutdown().await;
 }

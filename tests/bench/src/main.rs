@@ -94,7 +94,8 @@ async fn throughput(args: &Args, report: &mut Report) -> anyhow::Result<()> {
     ];
     for (name, target, unit) in scenarios {
         // The share of sticky tasks is ten_step's.
-        if !args.wants(name) && !(name == "ten_step" && args.wants("sticky_hit_pct")) {
+        let is_wanted = args.wants(name) || (name == "ten_step" && args.wants("sticky_hit_pct"));
+        if !is_wanted {
             continue;
         }
         let mut values = Vec::new();

@@ -47,6 +47,7 @@ pub struct NatsOptions {
     jetstream: bool,
     max_payload_bytes: u64,
     denied: Option<String>,
+    user: Option<(String, String)>,
 }
 
 impl Default for NatsOptions {
@@ -55,6 +56,7 @@ impl Default for NatsOptions {
             jetstream: true,
             max_payload_bytes: 8 << 20,
             denied: None,
+            user: None,
         }
     }
 }
@@ -72,6 +74,21 @@ impl NatsOptions {
     pub fn deny_publish(mut self, subjects: &str) -> Self {
         self.denied = Some(subjects.to_owned());
         self
+    }
+
+    /// Lets in nobody but this user; [`NatsServer::client`] says who it is.
+    #[must_use]
+    pub fn only_user(mut self, user: &str, password: &str) -> Self {
+        self.user = Some((user.to_owned(), password.to_owned()));
+        self
+    }
+
+    async fn connect(&self, url: &str) -> Result<async_nats::Client, async_nats::ConnectError> {
+        let mut options = async_nats::ConnectOptions::new();
+        if let Some((user, password)) = &self.user {
+            options = options.user_and_password(user.clone(), password.clone());
+        }
+        options.connect(url).await
     }
 
     /// A server without JetStream.
@@ -141,7 +158,8 @@ impl NatsServer {
     /// If it cannot be made.
     pub async fn client(&self) -> async_nats::Client {
         let url = self.url();
-        async_nats::connect(&url)
+        self.options
+            .connect(&url)
             .await
             .unwrap_or_else(|error| panic!("connect to {url}: {error}"))
     }
@@ -217,12 +235,13 @@ impl NatsServer {
             .env("GOMEMLIMIT", MEMORY_LIMIT);
         let mut process = Process::spawn(&mut command, &log, self.folder.path());
         let url = self.url();
-        let jetstream = self.options.jetstream;
+        let options = &self.options;
+        let jetstream = options.jetstream;
         let up = wait_for("answer from nats-server", START_MAX, async || {
             if process.ended().is_some() {
                 return Some(false);
             }
-            let client = async_nats::connect(&url).await.ok()?;
+            let client = options.connect(&url).await.ok()?;
             if jetstream {
                 let context = async_nats::jetstream::new(client);
                 context.query_account().await.ok()?;
@@ -244,6 +263,11 @@ impl NatsServer {
             let permissions = format!(r#"{{ publish: {{ allow: [">"], deny: [{denied:?}] }} }}"#);
             text += &format!(
                 "authorization {{\n  users: [{{ user: anybody, password: anybody, permissions: {permissions} }}]\n}}\nno_auth_user: anybody\n"
+            );
+        }
+        if let Some((user, password)) = &self.options.user {
+            text += &format!(
+                "authorization {{\n  users: [{{ user: {user:?}, password: {password:?} }}]\n}}\n"
             );
         }
         if self.options.jetstream {

@@ -7,9 +7,9 @@ use fermata_proto::service::*;
 
 use crate::context::Context;
 use crate::decision::{Decision, Reply, View};
-use crate::find;
 use crate::run::{Activity, Run};
 use crate::transaction::Transaction;
+use crate::{find, priority};
 
 use super::{gone, progress, token};
 
@@ -100,7 +100,7 @@ pub(super) fn handout(
         start_to_close_timeout: scheduled.start_to_close_timeout,
         heartbeat_timeout: scheduled.heartbeat_timeout,
         retry_policy: scheduled.retry_policy.clone(),
-        priority: scheduled.priority.clone(),
+        priority: priority::merged(run.started.priority.as_ref(), scheduled.priority.as_ref()),
         ..PollActivityTaskQueueResponse::default()
     }
 }

@@ -170,9 +170,16 @@ fn retry_later(
         return Err(RetryState::CancelRequested);
     }
     let policy = current.scheduled.retry_policy.as_ref();
+    // Whoever asked for a reset while it ran has made this the first attempt.
+    let is_first = current.progress.reset_requested || current.progress.attempts_reset;
+    let attempt = if is_first {
+        1
+    } else {
+        current.progress.attempt
+    };
     match retry::next(
         policy,
-        current.progress.attempt,
+        attempt,
         failure,
         now,
         time_out::schedule_to_close_deadline(current),
@@ -182,13 +189,13 @@ fn retry_later(
             let delay = delay.saturating_sub(head_start);
             let failure = Box::new(failure.clone());
             progress(tx, activity.scheduled_event_id, |progress| {
-                // Whoever asked for a reset while it ran gets a first attempt.
-                progress.attempt = if progress.reset_requested {
-                    1
-                } else {
-                    progress.attempt + 1
-                };
+                progress.attempt = attempt + 1;
                 progress.reset_requested = false;
+                progress.attempts_reset = false;
+                if std::mem::take(&mut progress.heartbeat_reset) {
+                    progress.heartbeat_details = None;
+                    progress.last_heartbeat_time = None;
+                }
                 progress.attempt_scheduled_time = now + delay;
                 progress.waiting = true;
                 progress.started_time = None;

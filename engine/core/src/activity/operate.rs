@@ -2,8 +2,10 @@
 //!
 //! | state | pause | unpause | reset |
 //! |---|---|---|---|
-//! | scheduled or in backoff | taken from its queue, waits | due at its time, or now | first attempt, now |
-//! | started | goes on, but is not tried again | nothing | told by its heartbeat; the next attempt is the first |
+//! | scheduled or in backoff | taken from its queue, waits | due now | first attempt, now |
+//! | started | goes on, but is not tried again | nothing | told by its heartbeat; this one counts as the first attempt |
+//!
+//! A heartbeat's details that are to be forgotten are kept while an attempt runs, which goes on to write them.
 //!
 //! Each of these makes what lies on the queue stale by a new stamp: a claim of it is refused.
 
@@ -13,7 +15,7 @@ use std::time::Duration;
 use fermata_proto::activity::ActivityOptions;
 use fermata_proto::common::WorkflowExecution;
 use fermata_proto::event::ActivityTaskScheduledEventAttributes;
-use fermata_proto::rpc::{Rejection, Response};
+use fermata_proto::rpc::{Rejection, RejectionKind, Response};
 use fermata_proto::service::*;
 use fermata_proto::taskqueue::TaskQueue;
 use fermata_proto::workflow::{
@@ -89,11 +91,17 @@ pub(crate) fn on_pause(
     let (run, activities) = find(view, request.execution.as_ref(), &chosen)?;
     let mut tx = Transaction::of(run, ctx);
     for scheduled_event_id in activities {
-        if tx.run().activities[&scheduled_event_id].progress.paused {
+        let before = &tx.run().activities[&scheduled_event_id].progress;
+        if before.paused {
+            if before.pause_request_id != request.request_id {
+                let kind = RejectionKind::FailedPrecondition;
+                return Err(Rejection::new(kind, "activity is already paused"));
+            }
             continue;
         }
         progress(&mut tx, scheduled_event_id, |progress| {
             progress.paused = true;
+            progress.pause_request_id.clone_from(&request.request_id);
             progress.pause_info = Some(Box::new(PendingActivityInfoPauseInfo {
                 pause_time: Some(ctx.now),
                 paused_by: Some(PendingActivityInfoPauseInfoPausedBy::Manual(
@@ -132,15 +140,13 @@ pub(crate) fn on_unpause(
                 forget_heartbeat(progress);
             }
             if progress.started_time.is_some() {
-                progress.reset_requested |= request.reset_attempts;
+                progress.attempts_reset |= request.reset_attempts;
                 return;
             }
             if request.reset_attempts {
                 progress.attempt = 1;
-                progress.attempt_scheduled_time = ctx.now;
             }
-            let due = ctx.now + later;
-            progress.attempt_scheduled_time = progress.attempt_scheduled_time.max(due);
+            progress.attempt_scheduled_time = ctx.now + later;
         });
     }
     Ok(Decision::one(tx, Reply::done()))
@@ -167,12 +173,13 @@ pub(crate) fn on_reset(
             if progress.paused && !request.keep_paused {
                 unpause(progress);
             }
-            if request.reset_heartbeat {
-                forget_heartbeat(progress);
-            }
             if progress.started_time.is_some() {
                 progress.reset_requested = true;
+                progress.heartbeat_reset |= request.reset_heartbeat;
                 return;
+            }
+            if request.reset_heartbeat {
+                forget_heartbeat(progress);
             }
             progress.attempt = 1;
             progress.attempt_scheduled_time = ctx.now + later;
@@ -236,6 +243,7 @@ fn take_back(progress: &mut ActivityProgress) {
 fn unpause(progress: &mut ActivityProgress) {
     progress.paused = false;
     progress.pause_info = None;
+    progress.pause_request_id.clear();
     take_back(progress);
 }
 

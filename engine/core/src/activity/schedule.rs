@@ -11,7 +11,7 @@ use fermata_proto::event::*;
 use crate::command::{CommandError, Outcome, json_text};
 use crate::run::{Activity, Run};
 use crate::transaction::Transaction;
-use crate::{retry, validate, workflow_task};
+use crate::{priority, retry, validate, workflow_task};
 
 use super::claim::{handout, start};
 use super::dispatch;
@@ -72,6 +72,8 @@ pub(crate) fn on_schedule(
     }
     validate::id_length("ActivityId", &attributes.activity_id, tx.ctx)
         .map_err(|text| bad(&text))?;
+    priority::check(attributes.priority.as_ref())
+        .map_err(|text| bad(&format!("invalid priorities: {text}")))?;
     let queue_name = queue.name;
     let event_id = tx.write(HistoryEvent {
         user_metadata: command.user_metadata.clone(),

@@ -57,7 +57,10 @@ pub(crate) fn on_describe(
         }),
         info: Some(info),
         memo: defined.memo.clone(),
-        search_attributes: defined.search_attributes.clone(),
+        search_attributes: defined
+            .search_attributes
+            .clone()
+            .filter(|attributes| !attributes.indexed_fields.is_empty()),
         conflict_token: requests::token(progress.conflict_token),
     };
     let response = Response::DescribeSchedule(Box::new(response));

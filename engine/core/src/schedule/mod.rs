@@ -45,6 +45,15 @@ fn kept(run: &Run) -> &Kept {
         .expect("the run is that of a schedule")
 }
 
+impl Run {
+    /// Whether this is a schedule of which starts are on their way.
+    pub fn has_scheduled_starts(&self) -> bool {
+        self.schedule
+            .as_ref()
+            .is_some_and(|kept| !kept.progress.starting.is_empty())
+    }
+}
+
 /// The schedule that a request addresses.
 ///
 /// # Errors

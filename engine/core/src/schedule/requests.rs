@@ -51,7 +51,7 @@ pub(crate) fn on_create(
     let run = Run::new(
         ctx.namespace.id.clone(),
         workflow_id(&request.schedule_id),
-        ctx.new_id(),
+        ctx.new_run_id(),
     );
     let mut tx = Transaction::create(run, ctx);
     let progress = Progress {

@@ -70,7 +70,28 @@ pub(super) fn canonical(spec: &ScheduleSpec) -> Result<ScheduleSpec, String> {
         }
     }
     zone(&out)?;
+    let calendars = out.structured_calendar.iter_mut();
+    for calendar in calendars.chain(&mut out.exclude_structured_calendar) {
+        fill(calendar);
+    }
     Ok(out)
+}
+
+/// Ends and steps that are left out are shown as what they stand for.
+fn fill(calendar: &mut StructuredCalendarSpec) {
+    let fields = [
+        &mut calendar.second,
+        &mut calendar.minute,
+        &mut calendar.hour,
+        &mut calendar.day_of_month,
+        &mut calendar.month,
+        &mut calendar.year,
+        &mut calendar.day_of_week,
+    ];
+    for range in fields.into_iter().flatten() {
+        range.end = range.end.max(range.start);
+        range.step = range.step.max(1);
+    }
 }
 
 fn check(calendar: &StructuredCalendarSpec) -> Result<(), String> {

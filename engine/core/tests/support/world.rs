@@ -676,7 +676,7 @@ impl World {
         };
         if let Some(queries) = self.queries.get_mut(&token.run_id) {
             self.query_answers
-                .extend(queries.complete(&request.query_results));
+                .extend(queries.complete(&request.query_results, self.limits.blob_bytes_max));
             if let Some(run) = self.runs.get(&token.run_id).cloned() {
                 self.settle(&run);
             }
@@ -699,7 +699,7 @@ impl World {
             return Err(bad());
         }
         let queries = self.queries.get_mut(&token.run_id).ok_or_else(gone)?;
-        let answer = queries.answer(&token.query_id, request)?;
+        let answer = queries.answer(&token.query_id, request, self.limits.blob_bytes_max)?;
         self.query_answers.insert(token.query_id, answer);
         Ok(())
     }
