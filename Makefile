@@ -2,7 +2,7 @@
 # make demo-python: the quick start of Temporal's Python SDK, from nothing.
 # make test: everything CI runs.
 
-.PHONY: demo demo-python examples getting-started test check build unit crash wire wire-replicas compat compose sim bench bench-peers
+.PHONY: demo demo-python examples getting-started test check build unit crash wire wire-replicas compat compose web-ui sim bench bench-peers
 export CARGO_TERM_COLOR ?= never
 
 demo: build
@@ -50,6 +50,10 @@ compat: build
 compose: build
 	python3 -m unittest discover --quiet -s tests/compose
 	python3 tests/compose/play.py --binaries target/debug --nats-server "$$(scripts/nats-server)"
+
+# Temporal's own web UI against Fermata in a real browser. Needs Go, chromium and chromedriver; not part of test.
+web-ui: build
+	tests/web-ui/play --fermata target/debug/fermata --target target/web-ui --pictures target/web-ui/pictures
 
 test: check unit examples getting-started wire wire-replicas compat compose
 
