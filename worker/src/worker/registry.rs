@@ -74,6 +74,7 @@ impl Registration {
         self.registry.converter = converter;
     }
 
+    #[cfg(feature = "testing")]
     pub fn converter(&self) -> &Converter {
         &self.registry.converter
     }
