@@ -114,7 +114,7 @@ async fn throughput(args: &Args, report: &mut Report) -> anyhow::Result<()> {
                         "one_step" => steps(work::Kind::InSequence, 1).await?,
                         _ => steps(work::Kind::Locally, 100).await?,
                     };
-                    hits.push(found.sticky_hit_percent);
+                    hits.extend(found.sticky_hit_percent);
                     found.per_second
                 }
             };
